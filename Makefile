@@ -1,0 +1,79 @@
+# Needs python3 (3.11 or newer, with venv) and make; everything else is fetched into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz mutants venv format lock clean
+
+help:                   ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: .venv/demo        ## set up, then run the demo
+	$(BIN)/dromos demo
+
+test: .venv/test        ## set up, then run the tests, here and on every other CPython of this machine
+	$(BIN)/python -m pytest
+	@scripts/test_other_pythons.sh
+
+pythons: .venv/test     ## run the tests on the other CPythons only
+	@scripts/test_other_pythons.sh
+
+gate: lint types imports coverage changelog     ## everything a change must pass, besides the tests
+
+lint: .venv/dev         ## ruff: lint and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/dev        ## mypy strict and pyright strict
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings --pythonpath $(BIN)/python
+
+imports: .venv/dev      ## the architecture's contracts
+	$(BIN)/lint-imports --no-logo
+
+coverage: .venv/dev     ## the core, by its own tests: every branch
+	$(BIN)/coverage run -m pytest -q tests/core
+	$(BIN)/coverage report --include='src/dromos/_core/*' --fail-under=100
+
+changelog: .venv/dev    ## what the fragments in changelog.d will say
+	$(BIN)/towncrier build --draft --version next
+
+FUZZ_STREAMS ?= 20000
+fuzz: .venv/test        ## a longer differential fuzz of the dialers (FUZZ_STREAMS=20000)
+	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
+
+mutants: .venv/dev      ## do the core's tests notice a changed core?
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
+venv: .venv/dev         ## set up for development
+
+format: .venv/dev       ## let ruff repair what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock:                   ## write the locks anew after a change of dependencies
+	scripts/lock.sh
+
+clean:                  ## remove the environments and all that was generated
+	rm -rf .venv .venv-* mutants .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+# One environment in three steps, each taken again only when its lock or pyproject.toml has changed.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dromos needs Python 3.11 or newer: make PYTHON=python3.x")'
+	@echo 'setting up .venv'
+	@$(PYTHON) -m venv .venv
+
+.venv/demo: requirements.lock pyproject.toml | .venv/bin/python
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/test: requirements-test.lock .venv/demo
+	@$(PIP) -r requirements-test.lock
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/test
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
