@@ -1,0 +1,205 @@
+"""Every error we raise, with its facts as attributes.
+
+The class says at which *stage* something failed; how much *hope* is left is a
+`Verdict`, and tables decide it (`dromos._core.verdict`).
+
+    BridgeError
+    ├── PermanentError            the session has ended and will not be tried again
+    │   └── InteractionRequired   ... until a person does something
+    ├── TokenError                a source gave no usable token
+    ├── HandshakeError            a link did not open
+    ├── ConnectionClosed          an open link ended
+    ├── NotConnected              there is no open link to send on
+    ├── MessageTooBig             a message is over a limit of ours
+    ├── SendBufferFull            the write buffer has no room for this message
+    └── ReceivePaused             an answer can't arrive while reading is paused
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "BridgeError",
+    "ConnectionClosed",
+    "HandshakeError",
+    "InteractionRequired",
+    "MessageTooBig",
+    "NotConnected",
+    "PermanentError",
+    "ReceivePaused",
+    "SendBufferFull",
+    "TokenError",
+]
+
+
+class BridgeError(Exception):
+    """The base of every error that `dromos` raises for something that happened.
+
+    A wrong argument is a plain `ValueError` or `TypeError` instead.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only constructors defeat the default, which replays `args`.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(kind: type[BridgeError], args: tuple[Any, ...], facts: dict[str, Any]) -> BridgeError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class PermanentError(BridgeError):
+    """The session has ended, and the bridge will not try again.
+
+    What ended it is `__cause__`, where something of ours or of another library
+    did.  A handler, provider, strategy or dialer of yours may raise it to end
+    the session.
+    """
+
+
+class InteractionRequired(PermanentError):
+    """Only a person can help: consent or a login has to be given again.
+
+    Raised for the gateway's 409, "attention required", and for the OAuth
+    errors that mean the same.
+
+    Attributes:
+        connection_id: The gateway's record that needs attention, where known.
+        code: The OAuth error code, where the server gave one.
+    """
+
+    def __init__(
+        self, message: str, *, connection_id: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.connection_id = connection_id
+        self.code = code
+
+
+class TokenError(BridgeError):
+    """A token source gave no usable token.
+
+    Attributes:
+        status: The HTTP status of the answer; None when there was no answer.
+        code: The error code in the answer, such as `invalid_grant`; None if absent.
+        retry_after: Seconds the server asked us to wait, or None.
+        step: What was asked, `"token"` or `"refresh"`.
+        malformed: True if the answer was a success that held no usable token.
+        source: `"gateway"` or `"oauth"`: which table of verdicts applies.
+        origin: Scheme, host and port of the endpoint, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        step: str = "token",
+        malformed: bool = False,
+        source: str = "oauth",
+        origin: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.step = step
+        self.malformed = malformed
+        self.source = source
+        self.origin = origin
+
+
+class HandshakeError(BridgeError):
+    """A link did not open: DNS, TCP, TLS, a proxy, or the upgrade failed.
+
+    Attributes:
+        status: The HTTP status of the answer; None when there was none.
+        headers: The answer's headers, with the values of secret ones redacted.
+        retry_after: Seconds the far side asked us to wait, or None.
+        body: At most the first 1 KiB of the answer's body, redacted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.retry_after = retry_after
+        self.body = body
+
+
+class ConnectionClosed(BridgeError):
+    """An open link ended.
+
+    Attributes:
+        code: The close code.  1005: the CLOSE held none; 1006: there was no CLOSE.
+        reason: The reason in the CLOSE, or ours for an end without one.
+        by_peer: True if the far side ended the link, False if we did.
+    """
+
+    def __init__(self, *, code: int, reason: str = "", by_peer: bool = True) -> None:
+        who = "the far side" if by_peer else "us"
+        super().__init__(f"link closed by {who} ({code}{f' {reason}' if reason else ''})")
+        self.code = code
+        self.reason = reason
+        self.by_peer = by_peer
+
+
+class NotConnected(BridgeError):
+    """There is no open link to send on; the message was not sent."""
+
+    def __init__(self, message: str = "no link is open; the message was not sent") -> None:
+        super().__init__(message)
+
+
+class MessageTooBig(BridgeError):
+    """A message of yours is over `send_size_limit`; it was not sent.
+
+    Attributes:
+        size: The message's size in bytes.
+        limit: The limit in bytes.
+    """
+
+    def __init__(self, *, size: int, limit: int) -> None:
+        super().__init__(f"message of {size} bytes is over the limit of {limit}; not sent")
+        self.size = size
+        self.limit = limit
+
+
+class SendBufferFull(BridgeError):
+    """The far side reads more slowly than you send; this message was not sent.
+
+    Await what `send` returns to be slowed down instead.
+
+    Attributes:
+        size: The message's size in bytes.
+        buffered: Bytes that wait to be written.
+        limit: `send_buffer_limit`, in bytes.
+    """
+
+    def __init__(self, *, size: int, buffered: int, limit: int) -> None:
+        super().__init__(
+            f"{buffered} bytes wait to be written, and {size} more would pass the limit of "
+            f"{limit}; not sent"
+        )
+        self.size = size
+        self.buffered = buffered
+        self.limit = limit
+
+
+class ReceivePaused(BridgeError):
+    """Reading is paused, so an answer could not arrive."""

@@ -1,0 +1,206 @@
+"""The one stream of what happens in a bridge, from which telemetry is rendered.
+
+Every event is a frozen value in the past tense.  None holds a secret.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AttemptFailed",
+    "AttemptStarted",
+    "BridgeEvent",
+    "Connected",
+    "Disconnected",
+    "EndDeferred",
+    "Flapped",
+    "HandedOver",
+    "HandlerFailed",
+    "LinkLost",
+    "LinkOpened",
+    "MessagesDropped",
+    "ReadingPaused",
+    "RefreshStarted",
+    "RenewalFailed",
+    "RenewalStopped",
+    "RetryScheduled",
+    "SessionEnded",
+    "SessionStarted",
+    "SuspendDetected",
+    "TokenObtained",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeEvent:
+    """Something happened in a session.
+
+    Attributes:
+        connection_id: What the session was started for.
+        session: The session's number in this bridge.
+        at: Unix time.
+
+    The three are stamped on by the session that announces the event.
+    """
+
+    connection_id: str = ""
+    session: int = 0
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(BridgeEvent):
+    """`maintain_websocket` began.  `endpoint` is without query or user info."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(BridgeEvent):
+    """`maintain_websocket` is over.  `error` is None if we closed it or it was cancelled."""
+
+    error: Exception | None
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenObtained(BridgeEvent):
+    """A token is at hand; `expires_in` in seconds, None if it never expires."""
+
+    generation: int
+    strategy: str
+    expires_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshStarted(BridgeEvent):
+    """A token refresh cycle began, on behalf of this session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalFailed(BridgeEvent):
+    """A token could not be renewed; the open link stays.  `retry_in` None: no further try."""
+
+    error: Exception
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalStopped(BridgeEvent):
+    """The far side allows one link only: the token is renewed in memory until this link ends."""
+
+    link: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(BridgeEvent):
+    """A dial began."""
+
+    link: int
+    handover: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(BridgeEvent):
+    """An attempt failed: no token, no link, or `on_connect` failed."""
+
+    error: Exception
+    verdict: str
+    link: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(BridgeEvent):
+    """The next attempt starts in `delay` seconds, after `failures` in a row."""
+
+    delay: float
+    failures: int
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flapped(BridgeEvent):
+    """Five links in a row lived under 10 s: the backoff goes to its cap."""
+
+    links: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkOpened(BridgeEvent):
+    """The upgrade succeeded, `took` seconds after the dial began."""
+
+    link: int
+    handover: bool
+    took: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLost(BridgeEvent):
+    """An open link ended.  `lived` in seconds; `released` if we let it go in a hand-over."""
+
+    link: int
+    error: Exception
+    lived: float
+    messages: int
+    released: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(BridgeEvent):
+    """A gap ended: `on_connect` is due.  `gap` is None for the session's first link."""
+
+    link: int
+    gap: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected(BridgeEvent):
+    """A gap began: the last open link is gone.  `error` is None when we closed it."""
+
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver(BridgeEvent):
+    """A new link took over from an open one; nothing was interrupted."""
+
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndDeferred(BridgeEvent):
+    """A failure that ends the session waits, because a link is still open."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerFailed(BridgeEvent):
+    """A callback raised, and the link stays."""
+
+    method: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingPaused(BridgeEvent):
+    """The handler has kept us from reading for `seconds`."""
+
+    link: int
+    method: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagesDropped(BridgeEvent):
+    """Received messages that the handler did not see, because the session was cancelled."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendDetected(BridgeEvent):
+    """Wall and monotonic clock drifted apart by `drift` seconds: a suspend or a clock step."""
+
+    drift: float

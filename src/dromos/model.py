@@ -1,0 +1,283 @@
+"""Frozen values that users build or receive."""
+
+import enum
+import hmac
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Final, Literal, NoReturn, TypeAlias
+
+__all__ = [
+    "AuthStrategy",
+    "Credentials",
+    "Handshake",
+    "Message",
+    "RetryPolicy",
+    "Seconds",
+    "Token",
+    "Verdict",
+    "seconds",
+]
+
+Message: TypeAlias = str | bytes
+"""What a link delivers: `str` for a text frame, `bytes` for a binary one."""
+
+Seconds: TypeAlias = float | timedelta
+"""A duration: seconds as a number, or a `timedelta`."""
+
+REDACTED: Final = "<redacted>"
+
+
+def seconds(name: str, value: object, *, least: float = 0.0, above: float | None = None) -> float:
+    """Return a duration as float seconds.
+
+    Args:
+        name: The argument's name, for the message.
+        value: A number of seconds or a `timedelta`.
+        least: The smallest value allowed.
+        above: If given, the value must be greater than this.
+
+    Raises:
+        TypeError: If `value` is neither a number nor a `timedelta`.
+        ValueError: If it is not finite or below its bound.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            f"{name} must be seconds as a number or a timedelta, not {type(value).__name__}"
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {value}")
+    if above is not None and value <= above:
+        raise ValueError(f"{name} must be more than {above:g} s, not {value:g}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least:g} s, not {value:g}")
+    return float(value)
+
+
+def in_seconds(value: Seconds) -> float:
+    """Return a checked duration as a float."""
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+class Verdict(enum.Enum):
+    """How much hope a failure leaves."""
+
+    TRANSIENT = "T"
+    """Try again, with backoff."""
+    LIMITED = "L"
+    """Try again at the cap, and give up after a few in a row."""
+    AUTHENTICATION = "A"
+    """The token was refused: get another one, then try again."""
+    BOUNDED = "B"
+    """A token source failed in a way that heals at times: a few tries, if it ever worked."""
+    INTERACTION = "U"
+    """Only a person can help."""
+    PERMANENT = "P"
+    """Trying again would repeat it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long to wait between attempts, and when to give up.
+
+    The delay after `n` failures in a row is drawn between 0.2 s and
+    `min(max_backoff, min_backoff * 2**n)` (full jitter); it is reset by a
+    link that proves stable.
+
+    Attributes:
+        min_backoff: The first step, in seconds. Default 1. Zero is safe: no wait is under 0.2 s.
+        max_backoff: The longest step, in seconds. Default 60.
+        jitter: `"full"` (default), or seconds to add at random to an exponential
+            delay, which is the form of the Go library.
+        stable_after: Seconds of unbroken time with an open link that reset the
+            backoff. Default 10.
+        max_attempts: Failed attempts in a row before the session ends with a
+            `PermanentError`. None (default) never ends it.
+        max_elapsed: Seconds since the first failure in a row after which no new
+            attempt starts. None (default) never ends it.
+    """
+
+    min_backoff: Seconds = 1.0
+    max_backoff: Seconds = 60.0
+    jitter: Literal["full"] | Seconds = "full"
+    stable_after: Seconds = 10.0
+    max_attempts: int | None = None
+    max_elapsed: Seconds | None = None
+
+    def __post_init__(self) -> None:
+        keep = object.__setattr__
+        keep(self, "min_backoff", seconds("min_backoff", self.min_backoff))
+        keep(self, "max_backoff", seconds("max_backoff", self.max_backoff))
+        keep(self, "stable_after", seconds("stable_after", self.stable_after))
+        if isinstance(self.jitter, str):
+            if self.jitter != "full":
+                raise ValueError(f'jitter must be "full" or seconds, not {self.jitter!r}')
+        else:
+            keep(self, "jitter", seconds("jitter", self.jitter))
+        if self.max_elapsed is not None:
+            keep(self, "max_elapsed", seconds("max_elapsed", self.max_elapsed))
+        if self.max_attempts is not None:
+            if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
+                raise TypeError(
+                    f"max_attempts must be an int or None, not {type(self.max_attempts).__name__}"
+                )
+            if self.max_attempts < 1:
+                raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        if in_seconds(self.max_backoff) < in_seconds(self.min_backoff):
+            raise ValueError(
+                f"max_backoff ({self.max_backoff} s) must not be below "
+                f"min_backoff ({self.min_backoff} s)"
+            )
+
+
+class Credentials(Mapping[str, Any]):
+    """A strategy's secret values by name, which do not show themselves.
+
+    Reading a value by its name gives it in the clear; the map's `repr` names
+    the keys only, and copying or pickling it is refused, so that logging,
+    `dataclasses.asdict` or a crash reporter can't take it along.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        for key in values:
+            if not isinstance(key, str):
+                raise TypeError(f"credentials must have str keys, not {type(key).__name__}")
+        self._values: dict[str, Any] = dict(values)
+
+    def __getitem__(self, key: str, /) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{key!r}: {REDACTED}" for key in self._values) + "}"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Credentials):
+            return NotImplemented
+        return hmac.compare_digest(self._canonical(), other._canonical())
+
+    # A hash in a log or a set's order would be a fingerprint of the secret.
+    __hash__ = None  # type: ignore[assignment]
+
+    def _canonical(self) -> bytes:
+        return json.dumps(self._values, sort_keys=True, default=repr).encode()
+
+    def __reduce_ex__(self, protocol: object, /) -> NoReturn:
+        raise TypeError("credentials can't be copied or pickled: they are secret")
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError("credentials can't be copied or pickled: they are secret")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        raise TypeError("credentials can't be copied or pickled: they are secret")
+
+
+def _no_config() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AuthStrategy:
+    """How a token is presented to the far side.
+
+    Attributes:
+        type: The strategy's name, such as `"oauth2"` or `"header"`.
+        config: The strategy's settings; not secret.
+    """
+
+    type: str
+    config: Mapping[str, Any] = field(default_factory=_no_config)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", MappingProxyType(dict(self.config)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A read-only view can't be pickled; the settings in it can.
+        return AuthStrategy, (self.type, dict(self.config))
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a provider yields: credentials, how to present them, and until when.
+
+    Attributes:
+        credentials: The strategy's map of plain JSON values, masked in `repr`,
+            and refused to `pickle` and `copy`.
+        strategy: How to present them. Default `AuthStrategy("oauth2")`.
+        expires_at: Unix time on the local wall clock; None never expires.
+        lifetime: Seconds that it was issued for, where known; None takes what
+            is left when this token is first seen.
+    """
+
+    credentials: Mapping[str, Any]
+    strategy: AuthStrategy = AuthStrategy("oauth2")
+    expires_at: float | None = None
+    lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.credentials, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"credentials must be a mapping, not {type(self.credentials).__name__}")
+        if not isinstance(self.credentials, Credentials):
+            object.__setattr__(self, "credentials", Credentials(self.credentials))
+        for name in ("expires_at", "lifetime"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number or None, not {type(value).__name__}")
+            if math.isnan(value):
+                raise ValueError(f"{name} must be a number, not nan")
+
+    @property
+    def access_token(self) -> str:
+        """The bearer token in the clear.
+
+        Raises:
+            KeyError: If the credentials hold no `access_token`.
+        """
+        return str(self.credentials["access_token"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handshake:
+    """The upgrade request as strategies shape it and dialers send it.
+
+    Its `repr` shows neither header values nor the query, where secrets travel.
+
+    Attributes:
+        url: The endpoint, `ws://` or `wss://`.
+        headers: Name and value pairs, in order, beside those of the protocol itself.
+        subprotocols: Offered in `Sec-WebSocket-Protocol`, in order of preference.
+    """
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    subprotocols: tuple[str, ...] = ()
+
+    def with_header(self, name: str, value: str) -> "Handshake":
+        """Return a copy with this header, in place of any of the same name."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return Handshake(
+            url=self.url, headers=(*kept, (name, value)), subprotocols=self.subprotocols
+        )
+
+    def with_url(self, url: str) -> "Handshake":
+        """Return a copy for another URL."""
+        return Handshake(url=url, headers=self.headers, subprotocols=self.subprotocols)
+
+    def __repr__(self) -> str:
+        target = self.url.partition("?")[0]
+        names = [name for name, _ in self.headers]
+        return f"Handshake(url={target!r}, headers={names}, subprotocols={len(self.subprotocols)})"
