@@ -1,0 +1,1 @@
+"""Decides: pure functions over frozen values, which the driver obeys."""

@@ -1,0 +1,308 @@
+"""How a token, and with it the link, is renewed while a link is open."""
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from dromos._core import backoff
+from dromos._core.commands import (
+    Adopt,
+    Announce,
+    Authorize,
+    Command,
+    Dial,
+    Part,
+    Reauthenticate,
+)
+from dromos._core.failure import Again, Failure, Over, weigh
+from dromos._core.policy import Moment, Policy
+from dromos._core.schedule import Lease, Need, floor, is_expired, lead, remaining
+from dromos._core.states import (
+    Asking,
+    Dialing,
+    Doomed,
+    Greeting,
+    InBand,
+    Open,
+    Phase,
+    Postponed,
+    Settled,
+    State,
+    Succeeding,
+)
+from dromos._core.verdict import Stage, asked_to_wait
+from dromos.errors import HandshakeError, TokenError
+from dromos.events import EndDeferred, HandedOver, RenewalFailed, RenewalStopped
+from dromos.model import Verdict, in_seconds
+
+PROOF_WITHIN = 3.0
+"""Seconds a link has to answer a ping, before it takes over and after a suspend."""
+
+RELEASE_WITHIN = 2.0
+"""Seconds that a link which was taken over has for what it still has to deliver."""
+
+RENEWAL_CAP = 60.0
+"""Seconds between tries to renew a token, at most; they go on while the link is open."""
+
+RENEWAL_FLOOR = 1.0
+"""Seconds that a link lives before it is handed over on purpose."""
+
+TIMER_TOLERANCE = 0.001
+"""Seconds by which a timer may come early: sums of floats are not exact."""
+
+SECOND_LINK_REFUSALS = 2
+"""Successors in a row that a far side refuses before we take it that it allows one link."""
+
+Decision: TypeAlias = tuple[State, tuple[Command, ...]]
+
+
+def loss(
+    policy: Policy,
+    state: Greeting | Open,
+    error: Exception,
+    override: Verdict | None,
+    moment: Moment,
+    stage: Stage = Stage.LINK,
+) -> Failure:
+    return Failure(
+        error=error,
+        stage=stage,
+        override=override,
+        lease=state.lease,
+        lived=moment.now - state.opened,
+        stable=stage is Stage.LINK and _is_stable(policy, state, moment),
+    )
+
+
+def _is_stable(policy: Policy, state: Greeting | Open, moment: Moment) -> bool:
+    stability = max(in_seconds(policy.retry.stable_after), state.past.last_delay)
+    return moment.now - state.open_since >= stability
+
+
+def due(state: Open, policy: Policy, moment: Moment) -> float | None:
+    """When the token, or the link, is due for renewal."""
+    assert isinstance(state.step, Settled)
+    lease = state.newest
+    times: list[float] = []
+    if lease.lifetime is not None:
+        left = remaining(lease, now=moment.now, wall=moment.wall)
+        at = moment.now + left - state.step.lead
+        # The floor keeps a token that is always due from being renewed in a loop.
+        asked = state.past.asked
+        times.append(at if asked is None else max(at, asked + floor(lease)))
+    if policy.max_link_age is not None and not state.single:
+        times.append(state.opened + max(RENEWAL_FLOOR, policy.max_link_age))
+    return min(times) if times else None
+
+
+def is_due(state: Open, policy: Policy, moment: Moment) -> bool:
+    at = due(state, policy, moment)
+    return at is not None and moment.now >= at - TIMER_TOLERANCE
+
+
+def settle(policy: Policy, state: Greeting | Open, lease: Lease, moment: Moment) -> Open:
+    step = Settled(lead=lead(lease, buffer=policy.refresh_buffer, roll=moment.roll))
+    if isinstance(state, Open):
+        return replace(state, step=step, newest=lease)
+    return Open(
+        link=state.link,
+        lease=state.lease,
+        newest=lease,
+        opened=state.opened,
+        open_since=state.open_since,
+        step=step,
+        past=state.past,
+    )
+
+
+def ask_soon(state: Open, moment: Moment) -> Decision:
+    """Ask for a newer token, but not for a link that has only just opened."""
+    soonest = state.opened + RENEWAL_FLOOR
+    if moment.now < soonest:
+        return replace(state, step=Postponed(until=soonest)), ()
+    return ask(state, moment)
+
+
+def ask(state: Open, moment: Moment) -> Decision:
+    """Ask for a newer token than the one we have, or for another than was refused."""
+    refused = state.step.refused if isinstance(state.step, Postponed) else None
+    state = replace(
+        state,
+        step=Asking(ticket=moment.ticket, refused=refused),
+        past=replace(state.past, asked=moment.now),
+    )
+    if refused is not None:
+        return state, (Authorize(moment.ticket, Need.REPLACE, refused),)
+    return state, (Authorize(moment.ticket, Need.RENEW, state.newest.generation),)
+
+
+def renew(state: Open, moment: Moment) -> Decision:
+    """The token, or the link, is due."""
+    assert isinstance(state.step, Settled)
+    if _is_fresh(state.newest, state.step.lead, moment):
+        # Only the link is too old: the token will do for the next one.
+        return dial_successor(state, state.newest, moment)
+    return ask(state, moment)
+
+
+def retry_renewal(policy: Policy, state: Open, step: Postponed, moment: Moment) -> Decision:
+    """Go on with a renewal that failed: with the token that was not used, if there is one."""
+    unused = state.newest.generation != state.lease.generation and not state.single
+    ahead = lead(state.newest, buffer=policy.refresh_buffer, roll=0.0)
+    if step.refused is None and unused and _is_fresh(state.newest, ahead, moment):
+        return dial_successor(state, state.newest, moment)
+    return ask(state, moment)
+
+
+def _is_fresh(lease: Lease, lead: float, moment: Moment) -> bool:
+    return remaining(lease, now=moment.now, wall=moment.wall) > lead + TIMER_TOLERANCE
+
+
+def renewed(
+    policy: Policy, state: Open, lease: Lease, moment: Moment, *, replaced: bool
+) -> Decision:
+    """A token came; bring it to the far side."""
+    # As early as jitter can make it: what was due a moment ago is due.
+    ahead = lead(lease, buffer=policy.refresh_buffer, roll=1.0)
+    # The floor counts from here: the source began its refresh after we asked.
+    state = replace(state, past=replace(state.past, asked=moment.now))
+    known = lease.generation == state.newest.generation
+    if known and not _is_fresh(lease, ahead, moment):
+        # The source has nothing newer yet.  Ask again later, and later still.
+        error = TokenError("the token is due for renewal, and its source has no newer one")
+        return _try_later(state, error, moment, least=floor(lease))
+    state = replace(state, past=state.past.with_token(lease.generation, replaced=replaced))
+    if policy.renewal == "keep" or state.single:
+        return settle(policy, replace(state, tries=0), lease, moment), ()
+    if policy.in_band and not known:
+        return replace(state, step=InBand(lease=lease)), (Reauthenticate(state.link),)
+    return dial_successor(state, lease, moment)
+
+
+def dial_successor(state: Open, lease: Lease, moment: Moment) -> Decision:
+    step = Succeeding(link=moment.link, lease=lease)
+    return replace(state, step=step, newest=lease), (Dial(moment.link, handover=True),)
+
+
+def taken_over(policy: Policy, state: Open, step: Succeeding, moment: Moment) -> Open:
+    """The successor serves; stability goes on across the hand-over."""
+    stable = _is_stable(policy, state, moment)
+    greeting = Greeting(
+        link=step.link,
+        lease=step.lease,
+        opened=step.opened,
+        open_since=state.open_since,
+        past=state.past.after_stability() if stable else state.past,
+    )
+    return settle(policy, greeting, step.lease, moment)
+
+
+def succeed_to_lost(
+    policy: Policy,
+    state: Open,
+    step: Succeeding,
+    error: Exception,
+    override: Verdict | None,
+    moment: Moment,
+) -> Decision:
+    """The old link ended while the next one was on its way: that is the hand-over."""
+    match step.phase:
+        case Phase.DIAL:
+            # No link is open for a while.  Whatever the old one's end would have
+            # meant waits for what becomes of the new one.
+            failure = loss(policy, state, error, override, moment)
+            outcome = weigh(policy, state.past, failure, moment)
+            dialing = Dialing(link=step.link, lease=step.lease, past=state.past)
+            if isinstance(outcome, Again):
+                return replace(dialing, past=outcome.past), (Part(error),)
+            deferred = Announce(EndDeferred(error=outcome.error))
+            return replace(dialing, lost=outcome), (Part(error), deferred)
+        case Phase.GREET:
+            greeting = Greeting(
+                link=step.link,
+                lease=step.lease,
+                opened=step.opened,
+                open_since=state.open_since,
+                past=state.past,
+            )
+            adopted = Announce(HandedOver(old=state.link, new=step.link))
+            return greeting, (Adopt(step.link), adopted)
+        case Phase.PROVE:
+            adopted = Announce(HandedOver(old=state.link, new=step.link))
+            return taken_over(policy, state, step, moment), (Adopt(step.link), adopted)
+
+
+def fail_successor(
+    policy: Policy,
+    state: Open,
+    step: Succeeding,
+    error: Exception,
+    override: Verdict | None,
+    moment: Moment,
+) -> Decision:
+    """The next link did not come to serve; this one does, and we try again later."""
+    unexpired = not is_expired(step.lease, now=moment.now, wall=moment.wall)
+    denied = state.denied + 1 if unexpired and _is_unwanted(step, error) else 0
+    if denied >= SECOND_LINK_REFUSALS:
+        stopped = Announce(RenewalStopped(link=state.link, error=error))
+        single = replace(state, single=True, denied=denied, tries=0)
+        return settle(policy, single, step.lease, moment), (stopped,)
+    failure = Failure(error=error, stage=Stage.DIAL, override=override, lease=step.lease)
+    return postpone(policy, replace(state, denied=denied), failure, moment)
+
+
+def _is_unwanted(step: Succeeding, error: Exception) -> bool:
+    """Whether the far side did not want the successor, as one does that allows one link only."""
+    if step.phase is not Phase.DIAL:
+        return True
+    return isinstance(error, HandshakeError) and error.status in (409, 423)
+
+
+def postpone(
+    policy: Policy, state: Open, failure: Failure, moment: Moment, *, refused: int | None = None
+) -> Decision:
+    """A renewal failed.  While the link is open, that never ends the session.
+
+    `refused` is the token that was to be replaced, and still is.
+    """
+    # The user's limits are about attempts without a link.
+    endless = replace(policy.retry, max_attempts=None, max_elapsed=None)
+    outcome = weigh(replace(policy, retry=endless), state.past, failure, moment)
+    if isinstance(outcome, Over):
+        news = (
+            Announce(RenewalFailed(error=failure.error, retry_in=None)),
+            Announce(EndDeferred(error=outcome.error)),
+        )
+        return replace(state, step=Doomed(over=outcome)), news
+    # What a renewal's failures add up to is not what the session's do: only the
+    # counts that can end it, and what is known of refused tokens, are kept.
+    past = replace(
+        outcome.past,
+        failures=state.past.failures,
+        first_failure=state.past.first_failure,
+        short_links=state.past.short_links,
+        last_delay=state.past.last_delay,
+    )
+    state = replace(state, past=past)
+    if outcome.refused is not None:
+        later = moment.now + outcome.delay
+        step = Postponed(until=later, refused=outcome.refused)
+        told = Announce(RenewalFailed(error=failure.error, retry_in=outcome.delay))
+        return replace(state, step=step, tries=state.tries + 1), (told,)
+    least = asked_to_wait(failure.error)
+    return _try_later(state, failure.error, moment, least=least, refused=refused)
+
+
+def _try_later(
+    state: Open,
+    error: Exception,
+    moment: Moment,
+    *,
+    least: float | None,
+    refused: int | None = None,
+) -> Decision:
+    tries = state.tries + 1
+    step = min(RENEWAL_CAP, 2.0 ** min(tries - 1, 10))
+    delay = backoff.lengthened(backoff.spread(step, moment.roll), least=least, roll=moment.roll)
+    told = Announce(RenewalFailed(error=error, retry_in=delay))
+    postponed = Postponed(until=moment.now + delay, refused=refused)
+    return replace(state, step=postponed, tries=tries), (told,)

@@ -1,0 +1,419 @@
+"""A session, and everything outside of it that can still surprise it.
+
+The exploration plays this world through every interleaving.  Time is reduced to
+what a decision can see of it: each event is heard after one of a few waits, and
+all times are kept relative to now.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from dromos._core import commands as do
+from dromos._core import events as heard
+from dromos._core.policy import Moment, Past, Policy
+from dromos._core.schedule import Lease, Need
+from dromos._core.session import decide, links, start, wake_at
+from dromos._core.states import (
+    Authorizing,
+    Dialing,
+    Greeting,
+    Open,
+    State,
+    Stopped,
+    Succeeding,
+    Waiting,
+)
+from dromos.errors import (
+    ConnectionClosed,
+    HandshakeError,
+    InteractionRequired,
+    PermanentError,
+    TokenError,
+)
+
+LIFETIME = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """How much of the world is played: what can fail, and how long news may take.
+
+    Attributes:
+        token_errors: Why a question to the token source may fail.
+        dial_errors: Why a dial may fail.
+        link_errors: Why a link may end.
+        waits: Seconds before an event is heard: none, enough for stability, for expiry.
+        remembers: Whether worlds that differ only in what is remembered are different.
+    """
+
+    token_errors: tuple[Exception, ...]
+    dial_errors: tuple[Exception, ...]
+    link_errors: tuple[Exception, ...]
+    waits: tuple[float, ...]
+    remembers: bool
+
+
+BUSY = TokenError("busy", status=503)
+CONSENT = InteractionRequired("consent")
+UNAVAILABLE = HandshakeError("busy", status=503)
+GONE = HandshakeError("gone", status=410)
+DROPPED = ConnectionClosed(code=1006)
+UNSUPPORTED = ConnectionClosed(code=1003)
+
+WIDE = Scope(
+    token_errors=(BUSY, CONSENT),
+    dial_errors=(
+        UNAVAILABLE,
+        GONE,
+        HandshakeError("who?", status=401),
+        HandshakeError("taken", status=409),
+    ),
+    link_errors=(DROPPED, UNSUPPORTED, ConnectionClosed(code=4401)),
+    waits=(0.0, 20.0, 200.0),
+    remembers=True,
+)
+"""One error for each way that a decision can turn, and time that passes."""
+
+DEEP = Scope(
+    token_errors=(BUSY, CONSENT),
+    dial_errors=(UNAVAILABLE, GONE),
+    link_errors=(DROPPED, UNSUPPORTED),
+    waits=(0.0,),
+    remembers=False,
+)
+"""What ends a session and what does not, and many events in flight."""
+
+GREETING_ERROR = RuntimeError("the handler raised")
+PROOF_ERROR = ConnectionClosed(code=1006, by_peer=False)
+HANDLER_ERROR = PermanentError("the handler had enough")
+
+_TIMES = {
+    "until",
+    "opened",
+    "open_since",
+    "started",
+    "first_failure",
+    "limited_since",
+    "bounded_since",
+    "asked",
+    "expires_at",
+    "expires_wall",
+}
+
+
+def shift(value: Any, by: float) -> Any:
+    """Return a state with all its times moved, which is what the passing of time is."""
+    if by == 0 or not is_dataclass(value) or isinstance(value, type):
+        return value
+    changes: dict[str, Any] = {}
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        if field.name in _TIMES and inner is not None:
+            changes[field.name] = inner - by
+        elif is_dataclass(inner) and not isinstance(inner, type):
+            changes[field.name] = shift(inner, by)
+    return replace(value, **changes) if changes else value
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that matters, as one value.
+
+    Attributes:
+        state: The session's.
+        asked: The ticket and the need of a question that was not answered yet.
+        dialing: Links that are being dialled.
+        open: Links that are open.
+        greeting: Links whose `on_connect` is running.
+        proving: Links that were pinged.
+        offering: Links on which the handler renews a token.
+        queue: What happened and was not heard yet.
+        finished: How often the session has ended.
+        stopped: Whether it was asked to.
+        generation: The newest token's number.
+        connected: Whether `on_connect` has had no `on_disconnect` yet.
+    """
+
+    state: State
+    asked: tuple[int, Need, int | None] | None = None
+    dialing: frozenset[int] = frozenset()
+    open: frozenset[int] = frozenset()
+    greeting: frozenset[int] = frozenset()
+    proving: frozenset[int] = frozenset()
+    offering: frozenset[int] = frozenset()
+    queue: tuple[heard.Event, ...] = ()
+    finished: int = 0
+    stopped: bool = False
+    generation: int = 0
+    connected: bool = False
+    outlet: int | None = None
+
+    def possible(self, policy: Policy, scope: Scope) -> Iterator[heard.Event]:
+        """Everything that can happen now."""
+        if self.asked is not None:
+            ticket, need, generation = self.asked
+            yield heard.TokenObtained(ticket, self.next_lease(LIFETIME))
+            if need is Need.RENEW and generation is not None:
+                # The source has nothing newer.
+                yield heard.TokenObtained(ticket, self.lease(generation, LIFETIME))
+            for error in scope.token_errors:
+                yield heard.TokenFailed(ticket, error)
+        for link in self.dialing:
+            yield heard.LinkOpened(link)
+            for error in scope.dial_errors:
+                yield heard.DialFailed(link, error)
+        for link in self.open:
+            for error in scope.link_errors:
+                yield heard.LinkLost(link, error)
+        for link in self.greeting:
+            yield heard.LinkGreeted(link)
+            yield heard.GreetingFailed(link, GREETING_ERROR)
+        for link in self.proving:
+            yield heard.LinkProven(link)
+            yield heard.ProofFailed(link, PROOF_ERROR)
+        for link in self.offering:
+            yield heard.TokenAccepted(link)
+            yield heard.TokenDeclined(link)
+        if wake_at(self.state, policy, self.moment()) is not None:
+            yield heard.TimerFired()
+        if not self.stopped:
+            yield heard.StopRequested()
+            yield heard.HandlerEnded(HANDLER_ERROR)
+            yield heard.SuspendNoticed()
+            yield heard.RenewalRequested()
+
+    def lease(self, generation: int, life: float) -> Lease:
+        return Lease(generation=generation, expires_at=life, expires_wall=life, lifetime=life)
+
+    def next_lease(self, life: float) -> Lease:
+        return self.lease(self.generation + 1, life)
+
+    def happens(self, event: heard.Event) -> "World":
+        """The event has happened; the session has not heard of it."""
+        world = replace(self, queue=(*self.queue, event))
+        match event:
+            case heard.TokenObtained(_, lease):
+                newest = max(world.generation, lease.generation)
+                return replace(world, asked=None, generation=newest)
+            case heard.TokenFailed():
+                return replace(world, asked=None)
+            case heard.LinkOpened(link):
+                return replace(
+                    world, dialing=world.dialing - {link}, open=world.open | {link}
+                )
+            case heard.DialFailed(link):
+                return replace(world, dialing=world.dialing - {link})
+            case heard.LinkLost(link):
+                return world.without(link)
+            case heard.LinkGreeted(link) | heard.GreetingFailed(link):
+                return replace(world, greeting=world.greeting - {link})
+            case heard.LinkProven(link) | heard.ProofFailed(link):
+                return replace(world, proving=world.proving - {link})
+            case heard.TokenAccepted(link) | heard.TokenDeclined(link):
+                return replace(world, offering=world.offering - {link})
+            case heard.StopRequested() | heard.HandlerEnded():
+                return replace(world, stopped=True)
+            case _:
+                return world
+
+    def without(self, link: int) -> "World":
+        """The link is gone, and what its callbacks would still say is not heard."""
+        return replace(
+            self,
+            dialing=self.dialing - {link},
+            open=self.open - {link},
+            greeting=self.greeting - {link},
+            proving=self.proving - {link},
+            offering=self.offering - {link},
+        )
+
+    def moment(self, *, roll: float = 0.5) -> Moment:
+        used = {*self.dialing, *self.open, *self.greeting, *links(self.state)}
+        used |= {event.link for event in self.queue if hasattr(event, "link")}
+        tickets = {event.ticket for event in self.queue if hasattr(event, "ticket")}
+        if self.asked is not None:
+            tickets.add(self.asked[0])
+        ticket = getattr(self.state, "ticket", None) or getattr(
+            getattr(self.state, "step", None), "ticket", None
+        )
+        return Moment(
+            now=0.0,
+            wall=0.0,
+            roll=roll,
+            link=min(set(range(1, 12)) - used),
+            ticket=min(set(range(1, 12)) - tickets - {ticket}),
+        )
+
+    def hears(self, policy: Policy, waited: float) -> tuple["World", tuple[do.Command, ...]]:
+        """The session hears the oldest event, after some time has passed."""
+        event, *rest = self.queue
+        world = replace(self, queue=tuple(rest))
+        if event == heard.TimerFired():
+            due = wake_at(world.state, policy, world.moment())
+            waited = max(waited, due) if due is not None else waited
+        before = shift(world.state, waited)
+        fresh = replace(world, queue=self.queue).moment()
+        state, commands = decide(policy, before, event, fresh)
+        world = replace(world, state=state)
+        for command in commands:
+            world = world.obeys(command)
+        return world, commands
+
+    def obeys(self, command: do.Command) -> "World":
+        """The driver performs a command."""
+        match command:
+            case do.Authorize(ticket, need, generation):
+                # The driver drops the question before.
+                return replace(self, asked=(ticket, need, generation))
+            case do.Dial(link):
+                assert not self.stopped or not isinstance(self.state, Stopped), "dials after the end"
+                return replace(self, dialing=self.dialing | {link})
+            case do.Adopt(link):
+                return replace(self, outlet=link)
+            case do.Greet(link, handover):
+                if not handover:
+                    assert not self.connected, "on_connect twice without on_disconnect"
+                world = replace(self, connected=True)
+                return replace(world, greeting=world.greeting | (self.open & {link}))
+            case do.Prove(link):
+                return replace(self, proving=self.proving | (self.open & {link}))
+            case do.Reauthenticate(link):
+                return replace(self, offering=self.offering | (self.open & {link}))
+            case do.Release(link) | do.Drop(link):
+                return self.without(link)
+            case do.Abort(link):
+                if link not in self.open:
+                    return self
+                lost = heard.LinkLost(link, PROOF_ERROR)
+                return replace(self.without(link), queue=(*self.queue, lost))
+            case do.Part():
+                assert self.connected, "on_disconnect without on_connect"
+                return replace(self, connected=False)
+            case do.Finish():
+                return replace(self, finished=self.finished + 1, asked=None)
+            case do.Announce():
+                return self
+
+    def check(self) -> None:
+        """What must hold, always."""
+        ended = isinstance(self.state, Stopped)
+        assert self.finished == int(ended), "finishes exactly once"
+        assert len(self.dialing) <= 1, "two dials at once"
+        assert len(self.open) <= 3, "three links at once"
+        owned = set(links(self.state))
+        gone = {e.link for e in self.queue if isinstance(e, heard.LinkLost | heard.DialFailed)}
+        assert owned - gone <= self.dialing | self.open, "owns a link that is not there"
+        fresh = {e.link for e in self.queue if isinstance(e, heard.LinkOpened)}
+        assert (self.dialing | self.open) - fresh <= owned, "orphan link"
+        if ended:
+            assert not self.dialing, "a dial goes on after the end"
+            assert self.open <= fresh, "a link stays open after the end"
+            assert not self.connected, "on_disconnect was not called"
+            return
+        if isinstance(self.state, Waiting | Authorizing | Dialing):
+            assert not self.connected, "on_disconnect was not called"
+        if isinstance(self.state, Greeting | Open):
+            assert self.connected, "open, and on_connect was not called"
+            known = self.state.link in self.open or self.state.link in gone
+            assert known, "serves a link that is not open"
+            if not self.queue:
+                assert self.outlet == self.state.link, "sends go elsewhere"
+
+    def is_stuck(self, policy: Policy) -> bool:
+        """Whether nothing will ever happen again, without a stop."""
+        if isinstance(self.state, Stopped) or self.queue or self.asked or self.dialing:
+            return False
+        if self.open or self.greeting or self.proving or self.offering:
+            return False
+        return wake_at(self.state, policy, self.moment()) is None
+
+
+def first_world() -> World:
+    """The world when a session starts."""
+    world = World(state=Authorizing(ticket=0, past=Past()))
+    state, commands = start(replace(world.moment(), ticket=1))
+    world = replace(world, state=state)
+    for command in commands:
+        world = world.obeys(command)
+    return world
+
+
+def key(world: World, scope: Scope) -> tuple[Any, ...]:
+    """A world up to the names of links, tickets and tokens, and the values of clocks."""
+    names: dict[int, int] = {}
+    tickets: dict[int, int] = {}
+    tokens: dict[int, int] = {}
+
+    def name(link: int) -> int:
+        return names.setdefault(link, len(names))
+
+    def seen(ticket: int) -> int:
+        return tickets.setdefault(ticket, len(tickets))
+
+    def token(generation: int) -> int:
+        return tokens.setdefault(generation, len(tokens))
+
+    def lease(held: Lease) -> tuple[Any, ...]:
+        if not scope.remembers:
+            return ()
+        return token(held.generation), (held.expires_at or 0) > 0
+
+    def state_key(state: State) -> tuple[Any, ...]:
+        parts: list[Any] = [type(state).__name__]
+        match state:
+            case Waiting(refused=refused):
+                parts += [refused is not None]
+            case Authorizing(ticket=ticket, refused=refused):
+                parts += [seen(ticket), refused is not None]
+            case Dialing(link=link, lease=held, lost=lost):
+                parts += [name(link), lease(held), lost is not None]
+            case Greeting(link=link, lease=held):
+                parts += [name(link), lease(held), scope.remembers and state.open_since < -10]
+            case Open(link=link, lease=held, newest=newest, step=step):
+                parts += [name(link), lease(held), lease(newest), scope.remembers and state.open_since < -10]
+                parts += [type(step).__name__, min(state.denied, 2), state.single]
+                parts += [getattr(step, "refused", None) is not None]
+                if isinstance(step, Succeeding):
+                    parts += [name(step.link), lease(step.lease), step.phase]
+                if hasattr(step, "ticket"):
+                    parts += [seen(step.ticket)]
+            case Stopped(error=error):
+                parts += [error is None]
+        past: Past | None = getattr(state, "past", None)
+        if past is not None and scope.remembers:
+            fresh = None if past.fresh is None else token(past.fresh)
+            parts += [past.had_token, past.rejected, fresh, min(past.limited, 3)]
+        return tuple(parts)
+
+    def event_key(event: heard.Event) -> tuple[Any, ...]:
+        parts: list[Any] = [type(event).__name__]
+        if hasattr(event, "link"):
+            parts.append(name(event.link))
+        if hasattr(event, "ticket"):
+            parts.append(seen(event.ticket))
+        if hasattr(event, "lease"):
+            parts.append(lease(event.lease))
+        if hasattr(event, "error"):
+            parts.append(id(event.error))
+        return tuple(parts)
+
+    asked = None
+    if world.asked is not None:
+        ticket, need, generation = world.asked
+        known = generation is not None and scope.remembers
+        asked = seen(ticket), need, token(generation) if known else None
+    return (
+        state_key(world.state),
+        asked,
+        tuple(sorted(map(name, world.dialing))),
+        tuple(sorted(map(name, world.open))),
+        tuple(sorted(map(name, world.greeting))),
+        tuple(sorted(map(name, world.proving))),
+        tuple(sorted(map(name, world.offering))),
+        None if world.outlet is None else names.get(world.outlet),
+        tuple(map(event_key, world.queue)),
+        world.finished,
+        world.stopped,
+        world.connected,
+    )
