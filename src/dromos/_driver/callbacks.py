@@ -1,0 +1,95 @@
+"""The handler's methods, found and checked once."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+from dromos.errors import BridgeError
+
+__all__ = ["Callback", "Callbacks", "stray_cancellation"]
+
+Callback: TypeAlias = Callable[..., Awaitable[Any] | Any]
+
+REQUIRED: Final = ("on_connect", "on_message", "on_disconnect")
+
+
+class Callbacks:
+    """A handler's methods.
+
+    Attributes:
+        name: The handler's class, for messages to the person on call.
+        on_handover: `on_connect` where the handler has none of its own.
+        on_token_refresh: None where the handler has none.
+        is_async: Whether `on_message` is known to be `async def`.
+    """
+
+    __slots__ = (
+        "is_async",
+        "name",
+        "on_connect",
+        "on_disconnect",
+        "on_handover",
+        "on_message",
+        "on_token_refresh",
+    )
+
+    def __init__(self, handler: object) -> None:
+        """Find the methods.
+
+        Raises:
+            TypeError: If `handler` is a class, or lacks one of the three methods.
+        """
+        if isinstance(handler, type):
+            raise TypeError(
+                f"handler must be an object, not the class {handler.__name__}; "
+                f"pass {handler.__name__}()"
+            )
+        missing = [name for name in REQUIRED if not callable(getattr(handler, name, None))]
+        if missing:
+            raise TypeError(
+                f"handler must have the methods {', '.join(REQUIRED)}; "
+                f"{type(handler).__name__} lacks {', '.join(missing)}"
+            )
+        self.name = type(handler).__name__
+        self.on_connect: Callback = getattr(handler, "on_connect")  # noqa: B009 - any object
+        self.on_message: Callback = getattr(handler, "on_message")  # noqa: B009
+        self.on_disconnect: Callback = getattr(handler, "on_disconnect")  # noqa: B009
+        self.on_handover: Callback = _optional(handler, "on_handover") or self.on_connect
+        self.on_token_refresh = _optional(handler, "on_token_refresh")
+        self.is_async = _is_async(self.on_message)
+
+
+def _optional(handler: object, name: str) -> Callback | None:
+    method: Callback | None = getattr(handler, name, None)
+    if method is None:
+        return None
+    if not callable(method):
+        raise TypeError(f"handler's {name} must be a method, not {type(method).__name__}")
+    return method
+
+
+def _is_async(method: Callback) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        getattr(type(method), "__call__", None)  # noqa: B004 - an object with async __call__
+    )
+
+
+@contextmanager
+def stray_cancellation(who: str) -> Iterator[None]:
+    """Turn a `CancelledError` that nobody asked for into an error that is heard.
+
+    A handler that awaits a task of its own, and that task was cancelled, raises
+    `CancelledError` although ours was not: it would end our task without a word.
+
+    Raises:
+        BridgeError: In place of such a `CancelledError`.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BridgeError(f"{who} was cancelled from within") from error

@@ -1,0 +1,85 @@
+"""Where a session may connect to, and how that is shown."""
+
+import ipaddress
+import urllib.parse
+
+from dromos.errors import PermanentError
+from dromos.interfaces import Endpoint
+
+__all__ = ["check_made_url", "check_url", "shown"]
+
+
+def check_url(url: object, *, allow_insecure: bool) -> str:
+    """Return an endpoint's URL if a link may be opened to it.
+
+    Raises:
+        TypeError: If it is not a str.
+        ValueError: If it is not a `ws://` or `wss://` URL, holds a password, or would
+            send a token in clear to another machine.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"endpoint_url must be a str, not {type(url).__name__}")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        # The library's own message may quote the URL, and with it a secret.
+        raise ValueError("endpoint_url is not a valid URL") from None
+    if parts.scheme not in ("ws", "wss"):
+        raise ValueError(f"endpoint_url must begin with ws:// or wss://, not {_scheme(url)}")
+    if not host:
+        raise ValueError("endpoint_url has no host")
+    if any(ord(char) <= 32 or ord(char) == 127 for char in url):
+        raise ValueError("endpoint_url holds white space or control characters")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("endpoint_url must not hold a user name or password")
+    if parts.fragment:
+        # RFC 6455, 3: fragment identifiers are meaningless in WebSocket URIs.
+        raise ValueError("endpoint_url must not hold a fragment")
+    if parts.scheme == "ws" and not allow_insecure and not _is_loopback(host):
+        raise ValueError(
+            "endpoint_url would send the token in clear to another machine: use wss://, "
+            "or allow_insecure_transport=True"
+        )
+    return url
+
+
+def check_made_url(url: object, *, allow_insecure: bool) -> str:
+    """Do the same for a URL that a callable made.
+
+    Raises:
+        PermanentError: Where `check_url` raises `TypeError` or `ValueError`.
+    """
+    try:
+        return check_url(url, allow_insecure=allow_insecure)
+    except (TypeError, ValueError) as error:
+        raise PermanentError(f"the endpoint callable's result can't be used: {error}") from error
+
+
+def is_insecure(url: str) -> bool:
+    """Whether a checked URL sends the token in clear to another machine."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme == "ws" and not _is_loopback(parts.hostname or "")
+
+
+def shown(endpoint: Endpoint) -> str:
+    """Return an endpoint without what may be secret in it: scheme, host, port and path."""
+    if not isinstance(endpoint, str):
+        return getattr(endpoint, "__qualname__", None) or type(endpoint).__name__
+    parts = urllib.parse.urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def _scheme(url: str) -> str:
+    scheme, colon, _ = url.partition("://")
+    return f"{scheme[:16]!r}" if colon and scheme.isalpha() else "a URL without a scheme"
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine to the letter; a name that resolves to it is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,344 @@
+"""What the driver knows of one link, and what that link tells it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from dromos._core import liveness
+from dromos._driver.options import Options
+from dromos.errors import ConnectionClosed, NotConnected
+from dromos.interfaces import Link
+from dromos.model import Message
+
+__all__ = ["HOLD_BYTES", "HOLD_MESSAGES", "LinkRecord", "Owner"]
+
+HOLD_MESSAGES: Final = 64
+HOLD_BYTES: Final = 2**20
+"""Received messages, and bytes of them, at which reading pauses."""
+
+PAUSE_NOTICE: Final = 5.0
+"""Seconds of a pause after which somebody is told."""
+
+
+class Owner(Protocol):
+    """The session, as a link's record sees it."""
+
+    def link_closed(self, record: "LinkRecord", error: ConnectionClosed) -> None: ...
+
+    def link_proven(self, record: "LinkRecord") -> None: ...
+
+    def proof_failed(self, record: "LinkRecord", error: Exception) -> None: ...
+
+    def deliver_failed(self, error: Exception) -> None: ...
+
+    def reading_paused(self, record: "LinkRecord", seconds: float) -> None: ...
+
+
+class LinkRecord:
+    """One link, from its dial to its end.  It is the link's `LinkListener`.
+
+    Attributes:
+        number: The link's number in the session.
+        handover: Whether it was dialled while another link was open.
+        link: The open link; None before, and after its end.
+        dial: The task that opens it.
+        opened_at: When it opened, in monotonic seconds.
+        taking_over: Whether it is greeted or proven while another one serves.
+        greeted: Whether its `on_connect` has returned.
+        released: Whether we let it go, so that its end is no news.
+        latency: Seconds that the last ping took, or None.
+        held: Messages that arrived before they may be delivered.
+    """
+
+    def __init__(self, *, number: int, handover: bool, owner: Owner, options: Options) -> None:
+        self.number = number
+        self.handover = handover
+        self.taking_over = handover
+        self.link: Link | None = None
+        self.dial: asyncio.Task[None] | None = None
+        self.dialled_at = 0.0
+        self.opened_at = 0.0
+        self.greeted = False
+        self.released = False
+        self.received = 0
+        self.latency: float | None = None
+        self.held: deque[Message] = deque()
+        self.closed: asyncio.Future[None] | None = None
+        self.error: ConnectionClosed | None = None
+        self._held_size = 0
+        self._owner = owner
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._why: str | None = None
+        self._watch: liveness.Watch | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._proof: bytes | None = None
+        self._proof_timer: asyncio.TimerHandle | None = None
+        self._pings = 0
+        self._pinged: tuple[bytes, float] | None = None
+        self._paused_at: float | None = None
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self.writing = Writing(self, options.write_timeout)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the link is open and we want it."""
+        return self.link is not None and not self.released
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes wait to be written."""
+        return 0 if self.link is None else self.link.buffered
+
+    # What the session orders
+
+    def open(self, link: Link) -> None:
+        """Take the link that the dial has opened, and watch over it."""
+        now = self._loop.time()
+        self.link, self.opened_at = link, now
+        self.closed = self._loop.create_future()
+        interval = self._options.ping_interval
+        if interval is not None:
+            self._watch = liveness.begin(
+                interval=interval, timeout=self._options.ping_timeout, now=now
+            )
+            self._watch_timer = self._loop.call_at(self._watch.at, self._look)
+
+    def release(self, within: float, *, code: int = 1000, reason: str = "") -> None:
+        """Close the link politely, and abort it if that takes too long."""
+        self.released = True
+        if self.link is None:
+            self.drop()
+            return
+        self.resume_reading()
+        with suppress(NotConnected):
+            self.link.close(code, reason)
+        if self._end_timer is None:
+            self._end_timer = self._loop.call_later(within, self.abort, "no answer to our CLOSE")
+
+    def drop(self) -> None:
+        """End the dial or the link at once; nobody hears of it again."""
+        self.released = True
+        if self.dial is not None:
+            self.dial.cancel()
+        self.abort("dropped")
+
+    def abort(self, why: str) -> None:
+        """End the link at once, whatever waits to be written."""
+        if self.link is not None:
+            self._why = self._why or why
+            self.link.abort()
+
+    def prove(self, within: float) -> None:
+        """Ping the link, and tell the owner whether it answers in time."""
+        self._forget_proof()
+        if self.link is None:
+            return
+        self._proof = self._ping()
+        self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
+
+    def deliver_to(self, take: Callable[[Message], Any]) -> None:
+        """Let messages go there from now on; those that were held are the caller's."""
+        if self.link is not None:
+            self.link.deliver_to(take)
+
+    def take_held(self) -> list[Message]:
+        """Return what was held, and hold it no longer."""
+        messages = list(self.held)
+        self.held.clear()
+        self._held_size = 0
+        return messages
+
+    def pause_reading(self) -> None:
+        """Stop reading; a handler, or a hand-over, has enough to do."""
+        if self._paused_at is None and self.link is not None:
+            self._paused_at = self._loop.time()
+            self.link.pause_reading()
+            self._pause_timer = self._loop.call_later(PAUSE_NOTICE, self._notice_pause)
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if self._paused_at is not None:
+            self._paused_at = None
+            if self._pause_timer is not None:
+                self._pause_timer.cancel()
+            if self.link is not None:
+                self.link.resume_reading()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether we have stopped reading."""
+        return self._paused_at is not None
+
+    # What the link tells
+
+    def on_message(self, message: Message, /) -> None:
+        """Hold a message that may not be delivered yet."""
+        self.held.append(message)
+        self._held_size += len(message)
+        if len(self.held) >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES:
+            if self._proof is not None:
+                # All data is life, and the answer may be stuck behind it.
+                self._proven()
+            self.pause_reading()
+
+    def on_deliver_failed(self, error: Exception, /) -> None:
+        """Pass on what a handler raised."""
+        self._owner.deliver_failed(error)
+
+    def on_pong(self, payload: bytes, /) -> None:
+        """Note an answer to one of our pings."""
+        if self._pinged is not None and payload == self._pinged[0]:
+            self.latency = self._loop.time() - self._pinged[1]
+            self._pinged = None
+        if self._proof is not None and payload == self._proof:
+            self._proven()
+
+    def on_pause_writing(self) -> None:
+        """Begin to watch for progress."""
+        self.writing.block()
+
+    def on_resume_writing(self) -> None:
+        """Let those who wait go on."""
+        self.writing.unblock()
+
+    def on_closed(self, error: ConnectionClosed, /) -> None:
+        """Note the end, once, and stop every timer."""
+        if self._why is not None and not error.by_peer:
+            error = ConnectionClosed(code=1006, reason=self._why, by_peer=False)
+        if self.link is not None:
+            self.received = self.link.received
+        self.error = error
+        self.link = None
+        self.taking_over = False
+        self._forget_proof()
+        for timer in (self._watch_timer, self._end_timer, self._pause_timer):
+            if timer is not None:
+                timer.cancel()
+        self.writing.end(error)
+        if self.closed is not None and not self.closed.done():
+            self.closed.set_result(None)
+        self._owner.link_closed(self, error)
+
+    # What only this file calls
+
+    def _look(self) -> None:
+        """Ask the core whether the link lives, and obey."""
+        if self.link is None or self._watch is None:
+            return
+        now = self._loop.time()
+        self._watch, action = liveness.look(
+            self._watch, now=now, idle=self.link.idle_for(), paused=self.is_paused
+        )
+        if action is liveness.Action.GIVE_UP:
+            self.abort(f"no answer to a ping within {self._options.ping_timeout:g} s")
+            return
+        if action is liveness.Action.PING:
+            self._ping()
+        self._watch_timer = self._loop.call_at(self._watch.at, self._look)
+
+    def _ping(self) -> bytes:
+        self._pings += 1
+        payload = b"dromos %d" % self._pings
+        self._pinged = payload, self._loop.time()
+        assert self.link is not None
+        self.link.ping(payload)
+        return payload
+
+    def _proven(self) -> None:
+        self._forget_proof()
+        self._owner.link_proven(self)
+
+    def _proof_missing(self, within: float) -> None:
+        self._forget_proof()
+        error = ConnectionClosed(
+            code=1006, reason=f"no answer to a ping within {within:g} s", by_peer=False
+        )
+        self._why = self._why or error.reason
+        self._owner.proof_failed(self, error)
+
+    def _forget_proof(self) -> None:
+        self._proof = None
+        if self._proof_timer is not None:
+            self._proof_timer.cancel()
+            self._proof_timer = None
+
+    def _notice_pause(self) -> None:
+        if self._paused_at is not None:
+            self._owner.reading_paused(self, self._loop.time() - self._paused_at)
+
+
+class Writing:
+    """Whether a link's write buffer is over its high-water mark, and whether it shrinks."""
+
+    def __init__(self, record: LinkRecord, timeout: float) -> None:
+        self.blocked = False
+        self._record = record
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._waiters: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._mark = 0
+        self._progress_at = 0.0
+
+    def block(self) -> None:
+        """The buffer went over its mark: watch for progress."""
+        if self.blocked:
+            return
+        self.blocked = True
+        self._mark = self._record.buffered
+        self._progress_at = self._loop.time()
+        self._timer = self._loop.call_later(self._timeout / 4, self._look)
+
+    def wrote(self, size: int) -> None:
+        """Note that the caller has added to the buffer; that is no progress."""
+        self._mark += size
+
+    def unblock(self) -> None:
+        """The buffer is below its mark."""
+        self.blocked = False
+        self._stop()
+        if self._waiters is not None and not self._waiters.done():
+            self._waiters.set_result(None)
+        self._waiters = None
+
+    def end(self, error: ConnectionClosed) -> None:
+        """The link ended: those who wait hear why."""
+        self._stop()
+        if self._waiters is not None and not self._waiters.done():
+            self._waiters.set_exception(error)
+            self._waiters.exception()  # whoever waited may be gone
+        self._waiters = None
+
+    async def wait_drained(self) -> None:
+        """Wait until the buffer is below its mark.
+
+        Raises:
+            ConnectionClosed: If the link ends first.
+        """
+        if self._record.error is not None:
+            raise self._record.error
+        if not self.blocked:
+            return
+        if self._waiters is None:
+            self._waiters = self._loop.create_future()
+        # Shielded: one waiter that is cancelled must not cancel the others.
+        await asyncio.shield(self._waiters)
+
+    def _look(self) -> None:
+        now, buffered = self._loop.time(), self._record.buffered
+        if buffered < self._mark:
+            self._progress_at = now
+        self._mark = buffered
+        if now - self._progress_at >= self._timeout:
+            self._record.abort(f"no write progress for {self._timeout:g} s")
+            return
+        self._timer = self._loop.call_later(self._timeout / 4, self._look)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

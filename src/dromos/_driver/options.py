@@ -1,0 +1,93 @@
+"""What a session is run with: numbers the user chose, and the parts around it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from dromos._core.schedule import Lease, Need
+from dromos.events import BridgeEvent
+from dromos.interfaces import AuthFunction, Dialer, Limits
+from dromos.model import Token, Verdict
+
+__all__ = ["Grant", "Options", "Parts", "Tokens"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A session's numbers: seconds and bytes.
+
+    Attributes:
+        ping_interval: Without inbound data before a ping; None never pings.
+        ping_timeout: For the answer.
+        write_timeout: Without progress of a blocked write.
+        close_timeout: For the answer to our CLOSE, and for `on_disconnect` when cancelled.
+        connect_timeout: For an endpoint callable and the dial together.
+        limits: On what is received.
+        send_size_limit: On one message sent; None for no limit of its own.
+        send_buffer_limit: On what waits to be written.
+        handler_errors: `"log"` goes on after a callback raised, `"raise"` ends the session.
+        allow_insecure_transport: Whether `ws://` may go to other machines.
+    """
+
+    ping_interval: float | None = 20.0
+    ping_timeout: float = 20.0
+    write_timeout: float = 10.0
+    close_timeout: float = 5.0
+    connect_timeout: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+    send_size_limit: int | None = None
+    send_buffer_limit: int = 4 * 2**20
+    handler_errors: Literal["log", "raise"] = "log"
+    allow_insecure_transport: bool = False
+
+
+class Grant(Protocol):
+    """A token with its lease, as the cache gives it."""
+
+    @property
+    def token(self) -> Token: ...
+
+    @property
+    def lease(self) -> Lease: ...
+
+
+class Tokens(Protocol):
+    """What the driver needs of the token cache."""
+
+    def obtain(
+        self,
+        connection_id: str,
+        /,
+        *,
+        need: Need,
+        generation: int | None = None,
+        on_refresh: Callable[[], None] | None = None,
+    ) -> Awaitable[Grant]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a session works with.
+
+    Attributes:
+        tokens: The cache in front of the user's provider.
+        dialer: The engine.
+        authenticate: Presents a token in a handshake.
+        gate: Bounds the dials that are under way at once.
+        emit: Takes each event; never raises.
+        override: The user's own verdict on a failure, or None; never raises.
+        check_url: Refuses an endpoint with a `PermanentError`.
+        wall: Unix time.
+        roll: Chance, uniform in [0, 1).
+    """
+
+    tokens: Tokens
+    dialer: Dialer
+    authenticate: AuthFunction
+    gate: asyncio.Semaphore
+    emit: Callable[[BridgeEvent], None]
+    override: Callable[[Exception], Verdict | None]
+    check_url: Callable[[str], str]
+    wall: Callable[[], float]
+    roll: Callable[[], float]

@@ -1,0 +1,485 @@
+"""One session: hears what happens, asks the core, and does what it says.
+
+One event at a time; all commands of a decision are performed before the next
+event is heard.  There is no policy here: no `if` on an error's kind, no
+arithmetic on delays.
+"""
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from dromos._core import commands as do
+from dromos._core import events as heard
+from dromos._core.policy import Moment, Policy
+from dromos._core.schedule import LONGEST_SLEEP
+from dromos._core.session import Decision, decide, start, wake_at
+from dromos._core.states import State, Stopped
+from dromos._driver.callbacks import Callbacks, stray_cancellation
+from dromos._driver.lane import Lane
+from dromos._driver.links import LinkRecord
+from dromos._driver.options import Grant, Options, Parts
+from dromos._driver.sending import Outlet, Sender
+from dromos.errors import ConnectionClosed, HandshakeError, PermanentError
+from dromos.events import (
+    AttemptStarted,
+    BridgeEvent,
+    Connected,
+    Disconnected,
+    HandlerFailed,
+    LinkLost,
+    LinkOpened,
+    MessagesDropped,
+    ReadingPaused,
+    RefreshStarted,
+    SessionEnded,
+    SessionStarted,
+    SuspendDetected,
+    TokenObtained,
+)
+from dromos.interfaces import Endpoint
+from dromos.model import Handshake, Token
+
+__all__ = ["Session"]
+
+CLEAN_UP_WITHIN = 1.0
+"""Seconds for aborted sockets and cancelled tasks to be gone; a callback of the
+user's that swallows its cancellation is left behind after that."""
+
+DRIFT = 2.0
+"""Seconds between wall and monotonic clock that tell of a suspend or a clock step."""
+
+
+class Session:
+    """One call of `maintain_websocket`, over as many links as it takes."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        connection_id: str,
+        endpoint: Endpoint,
+        endpoint_name: str,
+        callbacks: Callbacks,
+        policy: Policy,
+        options: Options,
+        parts: Parts,
+    ) -> None:
+        self.number = number
+        self.connection_id = connection_id
+        self.is_connected = False
+        self._endpoint = endpoint
+        self._endpoint_name = endpoint_name
+        self._policy = policy
+        self._options = options
+        self._parts = parts
+        self._loop = asyncio.get_running_loop()
+        self._state: State | None = None
+        self._inbox: deque[heard.Event] = deque()
+        self._deciding = False
+        self._links: dict[int, LinkRecord] = {}
+        self._next_link = 1
+        self._next_ticket = 1
+        self._grant: Grant | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._serving: LinkRecord | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._clocks = self._loop.time(), parts.wall()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._gap_since: float | None = None
+        self._close_frame = (1000, "")
+        self._outlet = Outlet(options, self.stop)
+        self._lane = Lane(callbacks, self)
+        self._callbacks = callbacks
+
+    # ------------------------------------------------------------ from outside
+
+    async def run(self) -> None:
+        """Run until closed, cancelled or permanently failed.
+
+        Raises:
+            PermanentError: If the session can't go on.
+        """
+        self._emit(SessionStarted(endpoint=self._endpoint_name))
+        self._lane.start(self._spawn)
+        error: Exception | None = None
+        cancelled = False
+        try:
+            self._state, first = start(self._moment())
+            self._carry_out((self._state, first))
+            error = await asyncio.shield(self._over)
+            await self._settle()
+        except asyncio.CancelledError:
+            cancelled = True
+            await self._close_cancelled()
+            raise
+        finally:
+            await self._clean_up()
+            self._emit(SessionEnded(error=error, cancelled=cancelled))
+        if error is not None:
+            raise error
+
+    def stop(self, code: int = 1000, reason: str = "") -> None:
+        """End the session with a close frame; `run` returns when that is done."""
+        self._close_frame = code, reason
+        self._hear(heard.StopRequested())
+
+    # ------------------------------------------------------------ hear and obey
+
+    def _hear(self, event: heard.Event) -> None:
+        self._inbox.append(event)
+        if self._deciding or self._state is None:
+            return
+        self._deciding = True
+        try:
+            while self._inbox:
+                event = self._inbox.popleft()
+                self._carry_out(decide(self._policy, self._state, event, self._moment()))
+        except Exception as error:
+            self._crash(error)
+        finally:
+            self._deciding = False
+
+    def _crash(self, error: BaseException) -> None:
+        """End the session in a defect of ours, rather than hang without a word."""
+        if not self._over.done():
+            final = PermanentError(f"defect in dromos: {error!r}")
+            final.__cause__ = error
+            self._over.set_result(final)
+
+    def _carry_out(self, decision: Decision) -> None:
+        self._state, commands = decision
+        for command in commands:
+            self._perform(command)
+        self._arm()
+
+    def _perform(self, command: do.Command) -> None:
+        match command:
+            case do.Authorize():
+                self._authorize(command)
+            case do.Dial(link, handover):
+                self._start_dial(link, handover)
+            case do.Part(error):
+                self._part(error)
+            case do.Announce(event):
+                self._emit(event)
+            case do.Finish(error):
+                self._over.set_result(error)
+            case _:
+                # A link may have ended a moment ago; the news of it is in the inbox.
+                record = self._links.get(command.link)
+                if record is not None:
+                    self._perform_on(record, command)
+
+    def _perform_on(self, record: LinkRecord, command: do.LinkCommand) -> None:
+        match command:
+            case do.Adopt():
+                self._adopt(record)
+            case do.Greet(_, handover, within):
+                self._greet(record, handover, within)
+            case do.Prove(_, within):
+                record.prove(within)
+            case do.Reauthenticate():
+                self._lane.offer_token(record, self._token())
+            case do.Release(_, within):
+                self._release(record, within)
+            case do.Abort():
+                record.abort("given up")
+            case do.Drop():
+                del self._links[record.number]
+                record.drop()
+
+    def _moment(self) -> Moment:
+        return Moment(
+            now=self._loop.time(),
+            wall=self._parts.wall(),
+            roll=self._parts.roll(),
+            link=self._next_link,
+            ticket=self._next_ticket,
+        )
+
+    def _arm(self) -> None:
+        """Set the one timer to when the core wants to hear of the time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._state is None or isinstance(self._state, Stopped):
+            return
+        now = self._loop.time()
+        at = wake_at(self._state, self._policy, self._moment())
+        soon = now + LONGEST_SLEEP
+        self._timer = self._loop.call_at(soon if at is None else min(at, soon), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        before, wall_before = self._clocks
+        self._clocks = now, wall = self._loop.time(), self._parts.wall()
+        drift = (wall - wall_before) - (now - before)
+        if abs(drift) > DRIFT:
+            self._emit(SuspendDetected(drift=drift))
+            self._hear(heard.SuspendNoticed())
+        self._hear(heard.TimerFired())
+
+    # ------------------------------------------------------------ tokens
+
+    def _authorize(self, command: do.Authorize) -> None:
+        self._next_ticket = max(self._next_ticket, command.ticket + 1)
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = self._spawn(self._obtain(command), "token")
+
+    async def _obtain(self, command: do.Authorize) -> None:
+        event: heard.Event
+        try:
+            with stray_cancellation("the token provider"):
+                grant = await self._parts.tokens.obtain(
+                    self.connection_id,
+                    need=command.need,
+                    generation=command.generation,
+                    on_refresh=lambda: self._emit(RefreshStarted()),
+                )
+        except Exception as error:
+            event = heard.TokenFailed(command.ticket, error, self._parts.override(error))
+        else:
+            self._grant = grant
+            left = grant.token.expires_at
+            self._emit(
+                TokenObtained(
+                    generation=grant.lease.generation,
+                    strategy=grant.token.strategy.type,
+                    expires_in=None if left is None else left - self._parts.wall(),
+                )
+            )
+            event = heard.TokenObtained(command.ticket, grant.lease)
+        self._hear(event)
+
+    def _token(self) -> Token:
+        assert self._grant is not None, "the core orders nothing with a token before there is one"
+        return self._grant.token
+
+    # ------------------------------------------------------------ links
+
+    def _start_dial(self, number: int, handover: bool) -> None:
+        self._next_link = number + 1
+        record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
+        record.dialled_at = self._loop.time()
+        self._links[number] = record
+        record.dial = self._spawn(self._dial(record, self._token()), f"dial-{number}")
+
+    async def _dial(self, record: LinkRecord, token: Token) -> None:
+        try:
+            async with self._parts.gate:
+                record.dialled_at = self._loop.time()
+                self._emit(AttemptStarted(link=record.number, handover=record.handover))
+                await self._open(record, token)
+        except Exception as error:
+            self._links.pop(record.number, None)
+            override = self._parts.override(error)
+            self._hear(heard.DialFailed(record.number, error, override))
+        else:
+            took = self._loop.time() - record.dialled_at
+            self._emit(LinkOpened(link=record.number, handover=record.handover, took=took))
+            self._hear(heard.LinkOpened(record.number))
+
+    async def _open(self, record: LinkRecord, token: Token) -> None:
+        limit = asyncio.timeout(self._options.connect_timeout)
+        try:
+            async with limit:
+                with stray_cancellation("the dialer"):
+                    await self._open_within(record, token)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise HandshakeError(
+                f"no link within connect_timeout ({self._options.connect_timeout:g} s)"
+            ) from error
+
+    async def _open_within(self, record: LinkRecord, token: Token) -> None:
+        handshake = await self._handshake(token)
+        link = await self._parts.dialer.dial(handshake, record, self._options.limits)
+        record.open(link)
+
+    async def _handshake(self, token: Token) -> Handshake:
+        endpoint = self._endpoint
+        if not isinstance(endpoint, str):
+            made = endpoint(token)
+            endpoint = await made if inspect.isawaitable(made) else made
+        url = self._parts.check_url(endpoint)
+        return self._parts.authenticate(Handshake(url=url), token, self._parts.wall())
+
+    def _adopt(self, record: LinkRecord) -> None:
+        record.taking_over = False
+        self._outlet.record = record
+        before, self._serving = self._serving, record
+        if before is None or before.link is None:
+            self._let_flow(record)
+
+    def _greet(self, record: LinkRecord, handover: bool, within: float) -> None:
+        if handover:
+            self._lane.greet_successor(record, within)
+            return
+        gap = None if self._gap_since is None else self._loop.time() - self._gap_since
+        self.is_connected = True
+        self._emit(Connected(link=record.number, gap=gap))
+        self._lane.greet(record, within)
+
+    def _release(self, record: LinkRecord, within: float | None) -> None:
+        if self._outlet.record is record:
+            self._outlet.record = None
+        code, reason = self._close_frame
+        if within is None:
+            within = self._options.close_timeout
+        record.release(within, code=code, reason=reason)
+
+    def _part(self, error: Exception | None) -> None:
+        self.is_connected = False
+        self._gap_since = self._loop.time()
+        self._emit(Disconnected(error=error))
+        closing = [record for record in self._links.values() if record.released and record.greeted]
+        self._lane.part(error, closing)
+
+    def _let_flow(self, record: LinkRecord) -> None:
+        """Deliver a link's messages, if it is its turn: greeted, and the one before has ended."""
+        if record is self._serving and record.greeted:
+            self._lane.flow(record)
+
+    # ------------------------------------------------------------ what links tell
+
+    def link_closed(self, record: LinkRecord, error: ConnectionClosed) -> None:
+        """A link ended."""
+        if self._links.pop(record.number, None) is None:
+            return
+        self._emit(
+            LinkLost(
+                link=record.number,
+                error=error,
+                lived=self._loop.time() - record.opened_at,
+                messages=record.received,
+                released=record.released,
+            )
+        )
+        if self._outlet.record is record:
+            self._outlet.record = None
+        if not record.released:
+            self._hear(heard.LinkLost(record.number, error, self._parts.override(error)))
+        if self._serving is not None and self._serving is not record:
+            self._let_flow(self._serving)
+        self._lane.settle()
+
+    def link_proven(self, record: LinkRecord) -> None:
+        """A link answered."""
+        self._hear(heard.LinkProven(record.number))
+
+    def proof_failed(self, record: LinkRecord, error: Exception) -> None:
+        """A link did not answer."""
+        self._hear(heard.ProofFailed(record.number, error))
+
+    def deliver_failed(self, error: Exception) -> None:
+        """A plain `on_message` raised."""
+        self.handler_failed("on_message", error)
+
+    def reading_paused(self, record: LinkRecord, seconds: float) -> None:
+        """The handler keeps us from reading."""
+        method = f"{self._callbacks.name}.{self._lane.method or 'on_message'}"
+        self._emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
+
+    # ------------------------------------------------------------ what the lane tells
+
+    def greeted(self, record: LinkRecord) -> None:
+        """`on_connect` returned."""
+        self._hear(heard.LinkGreeted(record.number))
+        self._let_flow(record)
+
+    def greeting_failed(self, record: LinkRecord, method: str, error: Exception) -> None:
+        """`on_connect` raised, or took too long."""
+        self._emit(HandlerFailed(method=method, error=error))
+        if isinstance(error, PermanentError):
+            self._hear(heard.HandlerEnded(error))
+            return
+        self._hear(heard.GreetingFailed(record.number, error, self._parts.override(error)))
+
+    def token_offered(self, record: LinkRecord, *, accepted: bool) -> None:
+        """`on_token_refresh` returned."""
+        number = record.number
+        self._hear(heard.TokenAccepted(number) if accepted else heard.TokenDeclined(number))
+
+    def handler_failed(self, method: str, error: Exception) -> None:
+        """A callback raised."""
+        self._emit(HandlerFailed(method=method, error=error))
+        if isinstance(error, PermanentError):
+            self._hear(heard.HandlerEnded(error))
+        elif self._options.handler_errors == "raise":
+            final = PermanentError(f"{self._callbacks.name}.{method} raised {error!r}")
+            final.__cause__ = error
+            self._hear(heard.HandlerEnded(final))
+
+    def make_sender(self, record: LinkRecord) -> Sender:
+        """Return the `send` of a link."""
+        return Sender(self._outlet, record)
+
+    # ------------------------------------------------------------ the end
+
+    async def _settle(self) -> None:
+        """Wait for released links to end, and for the handler to have heard everything."""
+        for record in list(self._links.values()):
+            if record.closed is not None:
+                await asyncio.shield(record.closed)
+        await self._lane.drain()
+
+    async def _close_cancelled(self) -> None:
+        """Close within `close_timeout`, whatever the handler and the far side do."""
+        deadline = self._loop.time() + self._options.close_timeout
+        self._hear(heard.StopRequested())
+        dropped = await self._lane.cancel(deadline)
+        if dropped:
+            self._emit(MessagesDropped(count=dropped))
+        await self._wait_closed(list(self._links.values()), deadline - self._loop.time())
+
+    async def _clean_up(self) -> None:
+        """Leave nothing behind: no task, no timer, no socket."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._state = None
+        self._outlet.record = None
+        records, self._links = list(self._links.values()), {}
+        for record in records:
+            record.drop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLEAN_UP_WITHIN)
+        await self._wait_closed(records, CLEAN_UP_WITHIN)
+        if not self._over.done():
+            self._over.cancel()
+
+    async def _wait_closed(self, records: list[LinkRecord], within: float) -> None:
+        closings = [record.closed for record in records if record.closed is not None]
+        if closings:
+            await asyncio.wait(closings, timeout=max(0.0, within))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._loop.create_task(coroutine, name=f"dromos-{self.number}-{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash(error)
+
+    def _emit(self, event: BridgeEvent) -> None:
+        self._parts.emit(
+            replace(
+                event,
+                connection_id=self.connection_id,
+                session=self.number,
+                at=self._parts.wall(),
+            )
+        )

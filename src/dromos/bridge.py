@@ -1,0 +1,348 @@
+"""`Bridge`: picks the parts, and wires them to sessions."""
+
+import asyncio
+import functools
+import logging
+import random  # noqa: TID251 - from here chance is handed to whoever needs it
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, Self, Unpack
+
+from dromos import auth
+from dromos._core.verdict import Stage, judge
+from dromos._driver import Callbacks, Options, Parts, Session
+from dromos._driver.endpoint import check_made_url, check_url, is_insecure, shown
+from dromos._options import SessionOptions, Verdicts, check_verdicts, look_up, resolve, whole
+from dromos.errors import BridgeError
+from dromos.events import BridgeEvent
+from dromos.interfaces import (
+    Dialer,
+    Endpoint,
+    Handler,
+    Logger,
+    Metrics,
+    Observer,
+    TokenProvider,
+)
+from dromos.model import RetryPolicy, Seconds, Verdict, seconds
+from dromos.oauth.cache import cache_for
+from dromos.telemetry.figures import count_events
+from dromos.telemetry.logs import adapt, log_events
+
+__all__ = ["Bridge"]
+
+_log: Final = logging.getLogger("dromos")
+
+_wall: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
+
+
+class Bridge:
+    """Keeps authenticated WebSocket connections alive.
+
+    One bridge serves any number of sessions at once.  As a context manager it
+    closes them at the end.
+
+        async with OAuthClient("http://localhost:8081") as oauth:
+            bridge = Bridge(oauth)
+            await bridge.maintain_websocket("connection-id", "wss://host/ws", Agent())
+    """
+
+    def __init__(
+        self,
+        tokens: TokenProvider,
+        *,
+        logger: Logger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
+        metrics: Metrics | None = None,
+        on_event: Observer | None = None,
+        dialer: Dialer | None = None,
+        retry_policy: RetryPolicy | None = None,
+        verdicts: Verdicts | None = None,
+        refresh_buffer: Seconds = 300.0,
+        renewal: Literal["handover", "keep"] = "handover",
+        initial_token: Literal["fail", "retry"] = "fail",
+        max_link_age: Seconds | None = None,
+        ping_interval: Seconds | None = 20.0,
+        ping_timeout: Seconds = 20.0,
+        write_timeout: Seconds = 10.0,
+        close_timeout: Seconds = 5.0,
+        connect_timeout: Seconds = 30.0,
+        message_size_limit: int = 2**20,
+        fragment_limit: int = 4096,
+        send_size_limit: int | None = None,
+        send_buffer_limit: int = 4 * 2**20,
+        max_concurrent_dials: int = 64,
+        handler_errors: Literal["log", "raise"] = "log",
+        allow_insecure_transport: bool = False,
+    ) -> None:
+        """Check every option, and open nothing.
+
+        Durations are seconds as a number, or a `timedelta`.  From `refresh_buffer`
+        on, and `retry_policy` as well, an option may be overridden for one session;
+        `max_concurrent_dials` may not.
+
+        Args:
+            tokens: Where tokens come from, such as `dromos.oauth.OAuthClient`.
+            logger: A structured logger, or one of stdlib or structlog as it is.
+                None (default) logs nothing.
+            metrics: The four figures of the specification.  None (default) counts nothing.
+            on_event: Called with each `dromos.events.BridgeEvent`.
+            dialer: What opens links.  None (default) is a `dromos.dialers.PicowsDialer`.
+            retry_policy: Backoff, and when to give up.  None (default) is `RetryPolicy()`.
+            verdicts: Your own verdicts, which go before the tables: a mapping from close
+                code, HTTP status or exception class, or a callable that returns None
+                where it has no opinion.
+            refresh_buffer: How long before its expiry a token is renewed.  Default 300,
+                and never more than half the token's lifetime.
+            renewal: `"handover"` (default) opens a link with the new token before the
+                old one is released; `"keep"` renews the token in memory only.
+            initial_token: `"fail"` (default) ends the session if its first attempt gets
+                no token, as the specification says; `"retry"` keeps trying.
+            max_link_age: After which a link is handed over.  None (default) never;
+                under 1 s counts as 1 s.
+            ping_interval: Without inbound data before a ping.  Default 20; None never pings.
+            ping_timeout: For the answer.  Default 20.
+            write_timeout: Without write progress before a link is aborted.  Default 10.
+            close_timeout: For the answer to our CLOSE.  Default 5.
+            connect_timeout: For an endpoint callable and the dial, and again for
+                `on_connect`.  Default 30.
+            message_size_limit: Bytes of a received message.  Default 1 MiB.
+            fragment_limit: Frames of a received message.  Default 4096.
+            send_size_limit: Bytes of a sent message.  None (default) has no limit but the next.
+            send_buffer_limit: Bytes that may wait to be written.  Default 4 MiB.
+            max_concurrent_dials: Dials under way at once.  Default 64.
+            handler_errors: `"log"` (default) goes on when a callback raises; `"raise"`
+                ends the session.
+            allow_insecure_transport: Allow `ws://` to other machines, with one warning.
+
+        Raises:
+            TypeError: If an argument has the wrong type; the message names it.
+            ValueError: If an argument has a value that can't work; the message names it.
+        """
+        _check_part("tokens", tokens, "get_token", "refresh_connection")
+        if dialer is not None:
+            _check_part("dialer", dialer, "dial")
+        if on_event is not None and not callable(on_event):
+            raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+        check_verdicts(verdicts)
+        self._options = SessionOptions(
+            retry_policy=RetryPolicy() if retry_policy is None else retry_policy,
+            refresh_buffer=refresh_buffer,
+            renewal=renewal,
+            initial_token=initial_token,
+            max_link_age=max_link_age,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            write_timeout=write_timeout,
+            close_timeout=close_timeout,
+            connect_timeout=connect_timeout,
+            message_size_limit=message_size_limit,
+            fragment_limit=fragment_limit,
+            send_size_limit=send_size_limit,
+            send_buffer_limit=send_buffer_limit,
+            handler_errors=handler_errors,
+            allow_insecure_transport=allow_insecure_transport,
+        )
+        resolve(self._options)
+        self._tokens = tokens
+        self._dialer = dialer
+        self._verdicts = verdicts
+        self._max_concurrent_dials = whole("max_concurrent_dials", max_concurrent_dials, least=1)
+        self._observers = _observers(logger, metrics, on_event)
+        self._sessions: dict[int, tuple[Session, asyncio.Task[Any] | None]] = {}
+        self._numbers = 0
+        self._closed = False
+        self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._random = random.Random()
+        self._warned = False
+
+    async def maintain_websocket(
+        self,
+        connection_id: str,
+        endpoint_url: Endpoint,
+        handler: Handler,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        """Keep one connection alive until it is closed, cancelled or permanently failed.
+
+        To end it from outside, cancel the task that awaits this: it closes the
+        link, calls `on_disconnect` and lets the cancellation through.
+
+        Args:
+            connection_id: What the token provider knows the connection by.
+            endpoint_url: `ws://` or `wss://`, or a callable, sync or async, that makes
+                one of the token; it is called on every attempt.
+            handler: What to do with it.  See `dromos.interfaces.Handler`.
+            **options: Options for this session in place of the bridge's.
+
+        Raises:
+            PermanentError: If the connection can't be kept alive; its `__cause__` is why.
+            TypeError: If an argument has the wrong type.
+            ValueError: If an argument has a value that can't work.
+            RuntimeError: If the bridge is closed.
+        """
+        if not isinstance(connection_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"connection_id must be a str, not {type(connection_id).__name__}")
+        if not connection_id.strip():
+            raise ValueError("connection_id must not be empty")
+        callbacks = Callbacks(handler)
+        chosen: SessionOptions = {**self._options, **options}
+        policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
+        self._check_endpoint(endpoint_url, allow_insecure=limits.allow_insecure_transport)
+        if self._closed:
+            raise RuntimeError("the bridge is closed")
+        self._numbers += 1
+        session = Session(
+            number=self._numbers,
+            connection_id=connection_id,
+            endpoint=endpoint_url,
+            endpoint_name=shown(endpoint_url),
+            callbacks=callbacks,
+            policy=policy,
+            options=limits,
+            parts=self._parts(limits),
+        )
+        self._sessions[session.number] = session, asyncio.current_task()
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session.number]
+
+    async def close(self, timeout: Seconds = 5.0) -> None:
+        """End every session: close its link, deliver what it has, call `on_disconnect`.
+
+        Args:
+            timeout: Seconds after which the sessions that are left are cancelled.
+                Default 5.
+
+        Raises:
+            TypeError: If `timeout` is no duration.
+            ValueError: If `timeout` is negative or not finite.
+        """
+        within = seconds("timeout", timeout)
+        self._closed = True
+        here = asyncio.current_task()
+        tasks: list[asyncio.Task[Any]] = []
+        for session, task in list(self._sessions.values()):
+            session.stop()
+            if task is not None and task is not here:
+                tasks.append(task)
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=within)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Bridge with {len(self._sessions)} running sessions>"
+
+    # ------------------------------------------------------------ wiring
+
+    def _parts(self, limits: Options) -> Parts:
+        return Parts(
+            tokens=cache_for(self._tokens, judge=_judge_token, wall=_wall),
+            dialer=self._pick_dialer(),
+            authenticate=auth.apply,
+            gate=self._dial_gate(),
+            emit=self._emit,
+            override=self._override,
+            check_url=functools.partial(
+                check_made_url, allow_insecure=limits.allow_insecure_transport
+            ),
+            wall=_wall,
+            roll=self._random.random,
+        )
+
+    def _check_endpoint(self, endpoint: object, *, allow_insecure: bool) -> None:
+        if callable(endpoint):
+            return
+        if not isinstance(endpoint, str):
+            raise TypeError(
+                f"endpoint_url must be a str or a callable, not {type(endpoint).__name__}"
+            )
+        url = check_url(endpoint, allow_insecure=allow_insecure)
+        if is_insecure(url) and not self._warned:
+            self._warned = True
+            warnings.warn(f"tokens go in clear to {shown(url)}", UserWarning, stacklevel=3)
+
+    def _pick_dialer(self) -> Dialer:
+        if self._dialer is None:
+            # Imported here: whoever brings a dialer does not pay for this engine.
+            from dromos.dialers.picows import PicowsDialer
+
+            self._dialer = PicowsDialer()
+        return self._dialer
+
+    def _dial_gate(self) -> asyncio.Semaphore:
+        """One gate for the sessions of a loop: a semaphore belongs to one."""
+        loop = asyncio.get_running_loop()
+        if self._gate is None or self._gate[0] is not loop:
+            self._gate = loop, asyncio.Semaphore(self._max_concurrent_dials)
+        return self._gate[1]
+
+    def _emit(self, event: BridgeEvent) -> None:
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                _log.exception("an observer raised on %s", type(event).__name__)
+
+    def _override(self, error: Exception) -> Verdict | None:
+        verdicts = self._verdicts
+        if verdicts is None:
+            return None
+        if isinstance(verdicts, Mapping):
+            return look_up(verdicts, error)
+        if not isinstance(error, BridgeError):
+            return None
+        try:
+            return verdicts(error)
+        except Exception:
+            _log.exception("verdicts raised on %s", type(error).__name__)
+            return None
+
+
+def _check_part(name: str, part: object, *methods: str) -> None:
+    lacking = [method for method in methods if not callable(getattr(part, method, None))]
+    if isinstance(part, type) or lacking:
+        what = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
+        raise TypeError(f"{name} must be an object with {' and '.join(methods)}, not {what}")
+
+
+def _observers(
+    logger: object, metrics: Metrics | None, on_event: Observer | None
+) -> list[Callable[[BridgeEvent], None]]:
+    observers: list[Callable[[BridgeEvent], None]] = []
+    if logger is not None:
+        observers.append(log_events(adapt(logger)))
+    if metrics is not None:
+        _check_part(
+            "metrics",
+            metrics,
+            "inc_connections",
+            "inc_disconnects",
+            "inc_token_refreshes",
+            "set_connection_status",
+        )
+        observers.append(count_events(metrics))
+    if on_event is not None:
+        observers.append(on_event)
+    return observers
+
+
+def _judge_token(error: Exception, worked: bool) -> Verdict:
+    return judge(error, stage=Stage.TOKEN, worked=worked, rejected=False)

@@ -1,0 +1,1 @@
+"""Renders the stream of bridge events: one renderer a file."""
