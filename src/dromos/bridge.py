@@ -35,7 +35,7 @@ __all__ = ["Bridge"]
 
 _log: Final = logging.getLogger("dromos")
 
-_wall: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
+_now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
 
 class Bridge:
@@ -154,6 +154,7 @@ class Bridge:
         self._numbers = 0
         self._closed = False
         self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._wall: Callable[[], float] = _now
         self._random = random.Random()
         self._warned = False
 
@@ -254,7 +255,7 @@ class Bridge:
 
     def _parts(self, limits: Options) -> Parts:
         return Parts(
-            tokens=cache_for(self._tokens, judge=_judge_token, wall=_wall),
+            tokens=cache_for(self._tokens, judge=_judge_token, wall=self._wall),
             dialer=self._pick_dialer(),
             authenticate=auth.apply,
             gate=self._dial_gate(),
@@ -263,7 +264,7 @@ class Bridge:
             check_url=functools.partial(
                 check_made_url, allow_insecure=limits.allow_insecure_transport
             ),
-            wall=_wall,
+            wall=self._wall,
             roll=self._random.random,
         )
 
