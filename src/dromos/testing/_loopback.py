@@ -1,0 +1,431 @@
+"""A loopback server that can be killed and started again, and the HTTP that both fakes speak."""
+
+import asyncio
+import contextlib
+import functools
+import http
+import os
+import socket
+import ssl as tls
+import struct
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+import h11
+
+__all__ = ["Headers", "HttpConnection", "Loopback", "Reply", "Request", "on_its_loop", "reset"]
+
+Clock = Callable[[], float]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Headers(Mapping[str, str]):
+    """Header fields as they were received: order and case kept, looked up in any case.
+
+    Attributes:
+        pairs: Every field in order, repeated names included.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self.pairs: tuple[tuple[str, str], ...] = tuple(pairs)
+        self._values: dict[str, str] = {}
+        for name, value in self.pairs:
+            self._values.setdefault(name.lower(), value)
+
+    def __getitem__(self, name: str, /) -> str:
+        return self._values[name.lower()]
+
+    def __contains__(self, name: object, /) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a repeated header, in order."""
+        return [value for key, value in self.pairs if key.lower() == name.lower()]
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self.pairs)!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request as a server of this package received it.
+
+    Attributes:
+        method: Such as `"GET"`.
+        target: The path with its query, as sent.
+        headers: The header fields.
+        body: The body.
+        at: Unix time, by the server's clock.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+    at: float
+
+    @property
+    def path(self) -> str:
+        """The target without its query, percent-encoding kept."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query's names and values, decoded, in order."""
+        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One HTTP answer.  `Content-Length` is added if no header frames the body."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class HttpConnection:
+    """One client's HTTP/1.1 connection, seen from the server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=2**18)
+
+    async def read_request(self, clock: Clock) -> Request | None:
+        """Return the next request, or None if the client has closed the connection.
+
+        Raises:
+            h11.RemoteProtocolError: If what came was not HTTP/1.1.
+        """
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._h11.next_event()
+            if event is h11.NEED_DATA:
+                if self._h11.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    self.writer.write(self._h11.send(go_on))
+                self._h11.receive_data(await self.reader.read(2**16))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return _request(head, bytes(body), clock())
+            else:
+                return None
+
+    def encode(self, reply: Reply) -> bytes:
+        """Return an answer's bytes; nothing is written."""
+        headers = list(reply.headers)
+        if not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
+            headers.append(("Content-Length", str(len(reply.body))))
+        response = h11.Response(
+            status_code=reply.status, headers=headers, reason=reason_phrase(reply.status).encode()
+        )
+        parts = [self._h11.send(response)]
+        if reply.body:
+            parts.append(self._h11.send(h11.Data(data=reply.body)))
+        parts.append(self._h11.send(h11.EndOfMessage()))
+        return b"".join(part for part in parts if part)
+
+    async def write_endless(self, reply: Reply) -> None:
+        """Write an answer whose body never ends, as fast as the client reads it."""
+        response = h11.Response(status_code=reply.status, headers=list(reply.headers))
+        self.writer.write(self._h11.send(response) or b"")
+        block = (reply.body or b" ") * (2**14 // len(reply.body or b" ") + 1)
+        while not self.writer.is_closing():
+            self.writer.write(self._h11.send(h11.Data(data=block)) or b"")
+            await self.writer.drain()
+
+    def next_cycle(self) -> bool:
+        """Get ready for another request; False if this connection must be closed."""
+        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+            return False
+        self._h11.start_next_cycle()
+        return True
+
+    def switch_protocols(self, headers: Iterable[tuple[str, str]]) -> bytes:
+        """Answer 101, and return the bytes that came after the request."""
+        accept = h11.InformationalResponse(
+            status_code=101, headers=list(headers), reason=b"Switching Protocols"
+        )
+        self.writer.write(self._h11.send(accept) or b"")
+        return self._h11.trailing_data[0]
+
+    async def wait_closed_by_client(self) -> None:
+        """Discard what the client sends, until it closes the connection."""
+        while await self.reader.read(2**16):
+            pass
+
+
+def _request(head: h11.Request, body: bytes, at: float) -> Request:
+    return Request(
+        method=head.method.decode("ascii"),
+        target=head.target.decode("latin-1"),
+        headers=Headers(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in head.headers.raw_items()
+        ),
+        body=body,
+        at=at,
+    )
+
+
+def reason_phrase(status: int) -> str:
+    """Return the usual words for a status, or nothing for an unknown one."""
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """End a TCP connection with RST in place of FIN, whatever waits to be written."""
+    sock = transport.get_extra_info("socket")
+    # Another loop's socket object may refuse options; the descriptor never does.
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as twin:
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
+    else:
+        transport.close()
+
+
+class _OnLoop(Protocol):
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None: ...
+    @property
+    def thread(self) -> int | None: ...
+
+
+S = TypeVar("S", bound=_OnLoop)
+
+
+def on_its_loop(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Make a method that touches sockets callable from any thread."""
+
+    @functools.wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = self.loop
+        if loop is None or self.thread == threading.get_ident():
+            return method(self, *args, **kwargs)
+
+        async def run() -> T:
+            return method(self, *args, **kwargs)
+
+        return asyncio.run_coroutine_threadsafe(run(), loop).result()
+
+    return call
+
+
+class Loopback:
+    """A TCP server on loopback that can be killed and started again on the same port.
+
+    Attributes:
+        clock: Returns Unix time; what stamps requests and decides expiries.
+        errors: What callables of yours raised inside the server.
+    """
+
+    _schemes = ("http", "https")
+
+    def __init__(
+        self, *, host: str, port: int, ssl: tls.SSLContext | None, clock: Clock = time.time
+    ) -> None:
+        self.clock = clock
+        self.errors: list[Exception] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: int | None = None
+        self._host = host
+        self._port = port
+        self._ssl = ssl
+        self._server: asyncio.Server | None = None
+        self._reservation: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port; stays the same over `stop` and `start`."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where to find it, without a slash at the end."""
+        scheme = self._schemes[self._ssl is not None]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self._port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen; after `stop`, on the same port again."""
+        if self._server is not None:
+            return
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
+        self._server = await asyncio.start_server(
+            self._accept, self._host, self._port, ssl=self._ssl
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+        self._release_port()
+        self._tell()
+
+    async def stop(self) -> None:
+        """Die: stop listening, and reset every connection."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._reserve_port()
+        for writer in list(self._writers):
+            reset(writer.transport)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+        self._tell()
+
+    async def close(self) -> None:
+        """Stop, and give up the port."""
+        await self.stop()
+        self._release_port()
+
+    async def wait_for(self, predicate: Callable[[], object], timeout: float = 10.0) -> None:
+        """Wait until the predicate is true; it is asked again whenever something happens here.
+
+        Args:
+            predicate: What to wait for.  It may look at this object only, since
+                nothing else wakes it.
+            timeout: Seconds after which to give up.  Default 10.
+
+        Raises:
+            TimeoutError: If it stayed false.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not predicate():
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(f"not true within {timeout:g} s; {self!r}") from None
+
+    @contextlib.contextmanager
+    def threaded(self) -> Generator[Self, None, None]:
+        """Run on a thread of its own, for callers without an event loop.
+
+        Methods may be called from any thread; coroutines go through `run`.
+        """
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+        async def live() -> None:
+            async with self:
+                enough = asyncio.Event()
+                started.set_result((asyncio.get_running_loop(), enough))
+                await enough.wait()
+
+        def work() -> None:
+            try:
+                # A factory keeps the runner from replacing the policy's current loop.
+                with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                    runner.run(live())
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+        thread = threading.Thread(target=work, name=type(self).__name__, daemon=True)
+        thread.start()
+        loop, enough = started.result()
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(enough.set)
+            thread.join()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of this object on its thread, and return its result."""
+        if self.loop is None:
+            raise RuntimeError("not running: use `with ....threaded()` first")
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    async def _serve(self, http: HttpConnection) -> None:
+        """Serve one TCP connection; the subclass says how."""
+        raise NotImplementedError
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._look_after(reader, writer), name=f"{type(self).__name__}-connection"
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_after(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            await self._serve(HttpConnection(reader, writer))
+        except (OSError, h11.RemoteProtocolError):
+            pass  # The client left, or did not speak HTTP; tests see that from its side.
+        except Exception as error:
+            self.errors.append(error)
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"{type(self).__name__} failed", "exception": error}
+            )
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _reserve_port(self) -> None:
+        # A bound socket that does not listen refuses connections, and keeps a client on
+        # the same machine from being given this very port, and so connecting to itself.
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._reservation = socket.socket(family, socket.SOCK_STREAM)
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            self._reservation.bind((self._host, self._port))
+
+    def _release_port(self) -> None:
+        if self._reservation is not None:
+            self._reservation.close()
+            self._reservation = None
+
+
+async def settle(answer: "T | Awaitable[T]") -> T:
+    """Return what a callable gave, awaited if it has to be."""
+    if isinstance(answer, Awaitable):
+        return await answer  # pyright: ignore[reportUnknownVariableType]
+    return answer
