@@ -1,0 +1,53 @@
+"""The command itself: its version, its help, and what it says without its extra."""
+
+import subprocess
+import sys
+
+import pytest
+from tests.cli.test_connect import SOURCE
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": SOURCE, "PATH": ""},
+        check=False,
+    )
+
+
+def test_it_tells_its_version():
+    answer = run("-m", "dromos", "--version")
+
+    assert (answer.returncode, answer.stdout) == (0, "dromos 0.1.0\n")
+
+
+def test_it_tells_its_commands():
+    answer = run("-m", "dromos", "-h")
+
+    assert answer.returncode == 0
+    assert "connect" in answer.stdout
+    assert "demo" in answer.stdout
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_a_missing_extra_is_named(missing):
+    code = (
+        f"import sys; sys.modules['{missing}'] = None; sys.argv[1:] = ['demo']; "
+        "sys.stdout.isatty = lambda: True; from dromos.cli import main; main()"
+    )
+
+    answer = run("-c", code)
+
+    assert answer.returncode == 78
+    assert answer.stderr.endswith(f'needs {missing}: pip install "dromos[cli]"\n')
+
+
+def test_connecting_loads_neither_demonstration_nor_fakes():
+    code = "import dromos.cli.commands, sys; print([m for m in sys.modules if 'dromos' in m])"
+
+    loaded = run("-c", code).stdout
+
+    assert "dromos.testing" not in loaded
+    assert "dromos.demo.script" not in loaded
