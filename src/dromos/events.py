@@ -15,6 +15,7 @@ __all__ = [
     "Flapped",
     "HandedOver",
     "HandlerFailed",
+    "LatencyMeasured",
     "LinkLost",
     "LinkOpened",
     "MessagesDropped",
@@ -135,8 +136,16 @@ class LinkOpened(BridgeEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyMeasured(BridgeEvent):
+    """A ping of ours was answered after so many seconds."""
+
+    link: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLost(BridgeEvent):
-    """An open link ended.  `lived` in seconds; `released` if we let it go in a hand-over."""
+    """An open link ended.  `lived` in seconds; `released` if we let it go, whatever for."""
 
     link: int
     error: Exception

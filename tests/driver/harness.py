@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from dromos import Bridge, RetryPolicy, Send, Token
 from dromos.events import BridgeEvent
 from dromos.model import Message
-from dromos.testing.clock import EPOCH, on_loop_time
+from dromos.testing.clock import EPOCH, LoopClock, on_loop_time
 from dromos.testing.memory import FarEnd, MemoryDialer, MemoryLink, echo
 
 E = TypeVar("E", bound=BridgeEvent)
@@ -137,6 +137,7 @@ class Stage:
     ) -> None:
         self.tokens = tokens or Tokens()
         self.dialer = MemoryDialer(far_side, latency=latency, dial_latency=dial_latency)
+        self.clock = LoopClock()
         self.handler: Any = handler if handler is not None else Notes()
         self.metrics = Counts()
         self.events: list[BridgeEvent] = []
@@ -151,6 +152,7 @@ class Stage:
                 on_event=self._note,
                 **options,
             ),
+            clock=self.clock,
             seed=seed,
         )
         self.task: asyncio.Task[None] | None = None
@@ -190,9 +192,11 @@ class Stage:
 
 
 async def until(condition: Callable[[], Any], *, within: float = 3600.0) -> None:
-    """Let virtual time pass until something holds."""
+    """Let virtual time pass until something holds; the longer it takes, the rarer we look."""
     loop = asyncio.get_running_loop()
     end = loop.time() + within
+    pause = 0.01
     while not condition():
         assert loop.time() < end, "it never came to pass"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.05, 0.5)

@@ -186,10 +186,12 @@ class Lane:
             self._owner.handler_failed("on_message", error)
 
     async def _on_connect(self, record: LinkRecord, within: float) -> None:
-        if record.link is None:
-            return  # lost before its turn came: nobody has seen it
+        """Greet a link, although it may be lost already: what it said still counts."""
         self._connected = True
         await self._introduce(record, "on_connect", self._callbacks.on_connect, within)
+        if record.greeted and record.link is None:
+            for message in record.take_held():
+                await self._on_message(message)
 
     async def _introduce(
         self, record: LinkRecord, name: str, method: Callback, within: float

@@ -35,6 +35,8 @@ class Owner(Protocol):
 
     def reading_paused(self, record: "LinkRecord", seconds: float) -> None: ...
 
+    def latency_measured(self, record: "LinkRecord", seconds: float) -> None: ...
+
 
 class LinkRecord:
     """One link, from its dial to its end.  It is the link's `LinkListener`.
@@ -194,6 +196,7 @@ class LinkRecord:
         if self._pinged is not None and payload == self._pinged[0]:
             self.latency = self._loop.time() - self._pinged[1]
             self._pinged = None
+            self._owner.latency_measured(self, self.latency)
         if self._proof is not None and payload == self._proof:
             self._proven()
 

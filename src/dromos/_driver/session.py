@@ -23,13 +23,14 @@ from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Grant, Options, Parts
 from dromos._driver.sending import Outlet, Sender
-from dromos.errors import ConnectionClosed, HandshakeError, PermanentError
+from dromos.errors import ConnectionClosed, HandshakeError, NotConnected, PermanentError
 from dromos.events import (
     AttemptStarted,
     BridgeEvent,
     Connected,
     Disconnected,
     HandlerFailed,
+    LatencyMeasured,
     LinkLost,
     LinkOpened,
     MessagesDropped,
@@ -387,6 +388,10 @@ class Session:
         method = f"{self._callbacks.name}.{self._lane.method or 'on_message'}"
         self._emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
 
+    def latency_measured(self, record: LinkRecord, seconds: float) -> None:
+        """A link answered a ping."""
+        self._emit(LatencyMeasured(link=record.number, seconds=seconds))
+
     # ------------------------------------------------------------ what the lane tells
 
     def greeted(self, record: LinkRecord) -> None:
@@ -396,7 +401,9 @@ class Session:
 
     def greeting_failed(self, record: LinkRecord, method: str, error: Exception) -> None:
         """`on_connect` raised, or took too long."""
-        self._emit(HandlerFailed(method=method, error=error))
+        # On a link that is gone, that a send failed is no fault of the handler's.
+        if record.link is not None or not isinstance(error, NotConnected | ConnectionClosed):
+            self._emit(HandlerFailed(method=method, error=error))
         if isinstance(error, PermanentError):
             self._hear(heard.HandlerEnded(error))
             return

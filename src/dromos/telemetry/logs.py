@@ -24,6 +24,7 @@ NAMES: Final[dict[type[BridgeEvent], str]] = {
     events.Flapped: "bridge.flapped",
     events.LinkOpened: "bridge.link_opened",
     events.LinkLost: "bridge.link_lost",
+    events.LatencyMeasured: "bridge.latency_measured",
     events.Connected: "bridge.connected",
     events.Disconnected: "bridge.disconnected",
     events.HandedOver: "bridge.handed_over",
