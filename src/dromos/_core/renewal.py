@@ -30,7 +30,7 @@ from dromos._core.states import (
     Succeeding,
 )
 from dromos._core.verdict import Stage, asked_to_wait
-from dromos.errors import HandshakeError, TokenError
+from dromos.errors import ConnectionClosed, HandshakeError, TokenError
 from dromos.events import EndDeferred, HandedOver, RenewalFailed, RenewalStopped
 from dromos.model import Verdict, in_seconds
 
@@ -241,7 +241,7 @@ def fail_successor(
 ) -> Decision:
     """The next link did not come to serve; this one does, and we try again later."""
     unexpired = not is_expired(step.lease, now=moment.now, wall=moment.wall)
-    denied = state.denied + 1 if unexpired and _is_unwanted(step, error) else 0
+    denied = state.denied + 1 if unexpired and _is_unwanted(error) else 0
     if denied >= SECOND_LINK_REFUSALS:
         stopped = Announce(RenewalStopped(link=state.link, error=error))
         single = replace(state, single=True, denied=denied, tries=0)
@@ -250,10 +250,10 @@ def fail_successor(
     return postpone(policy, replace(state, denied=denied), failure, moment)
 
 
-def _is_unwanted(step: Succeeding, error: Exception) -> bool:
+def _is_unwanted(error: Exception) -> bool:
     """Whether the far side did not want the successor, as one does that allows one link only."""
-    if step.phase is not Phase.DIAL:
-        return True
+    if isinstance(error, ConnectionClosed):
+        return error.by_peer
     return isinstance(error, HandshakeError) and error.status in (409, 423)
 
 
@@ -288,7 +288,10 @@ def postpone(
         step = Postponed(until=later, refused=outcome.refused)
         told = Announce(RenewalFailed(error=failure.error, retry_in=outcome.delay))
         return replace(state, step=step, tries=state.tries + 1), (told,)
-    least = asked_to_wait(failure.error)
+    least = asked_to_wait(failure.error) or 0.0
+    if failure.stage is Stage.TOKEN:
+        # The source would not be asked any sooner.
+        least = max(least, floor(state.newest))
     return _try_later(state, failure.error, moment, least=least, refused=refused)
 
 
@@ -297,7 +300,7 @@ def _try_later(
     error: Exception,
     moment: Moment,
     *,
-    least: float | None,
+    least: float,
     refused: int | None = None,
 ) -> Decision:
     tries = state.tries + 1

@@ -1,0 +1,53 @@
+"""The public names are pinned, and importing them is cheap."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dromos
+
+NAMES = {
+    "AuthStrategy",
+    "Bridge",
+    "BridgeError",
+    "ConnectionClosed",
+    "Credentials",
+    "Dialer",
+    "Handler",
+    "Handshake",
+    "HandshakeError",
+    "InteractionRequired",
+    "Limits",
+    "Link",
+    "LinkListener",
+    "Logger",
+    "MessageTooBig",
+    "Metrics",
+    "NotConnected",
+    "PermanentError",
+    "ReceivePaused",
+    "RetryPolicy",
+    "Send",
+    "SendBufferFull",
+    "Token",
+    "TokenError",
+    "TokenProvider",
+    "Verdict",
+    "__version__",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert NAMES == set(dromos.__all__)
+    assert all(hasattr(dromos, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("module", ["dromos", "dromos.oauth"])
+def test_importing_it_loads_no_library_that_may_not_be_needed(module: str) -> None:
+    heavy = "httpx2 httpcore2 picows click rich websockets h11 importlib.metadata".split()
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]" == done.stdout.strip()

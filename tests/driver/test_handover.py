@@ -1,0 +1,263 @@
+"""Renewal without a gap, and what can go wrong with it, in virtual time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dromos import ConnectionClosed, HandshakeError, PermanentError, TokenError
+from dromos.events import (
+    Disconnected,
+    EndDeferred,
+    Flapped,
+    HandedOver,
+    LinkLost,
+    LinkOpened,
+    RenewalFailed,
+    RenewalStopped,
+)
+from dromos.testing.memory import FarEnd
+from tests.driver.harness import Notes, Stage, Tokens, until
+
+pytestmark = pytest.mark.looptime
+
+
+class Ready(Notes):
+    """Has a method of its own for hand-overs."""
+
+    async def on_handover(self, send: Any) -> None:
+        self.calls.append(("handover", send.link))
+        self.sends.append(send)
+
+
+class InBand(Notes):
+    """Renews on the live link."""
+
+    def __init__(self, answer: Any = None) -> None:
+        super().__init__()
+        self.answer = answer
+
+    async def on_token_refresh(self, token: Any, send: Any) -> Any:
+        self.calls.append(("token", token.access_token))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        await send(f"auth {token.access_token}")
+        return self.answer
+
+
+def stage(**options: Any) -> Stage:
+    """A session whose tokens live 100 s and are renewed 30 s early."""
+    options.setdefault("tokens", Tokens(lifetime=100))
+    options.setdefault("refresh_buffer", 30)
+    return Stage(**options)
+
+
+async def test_on_handover_is_called_in_place_of_on_connect() -> None:
+    it = stage(handler=Ready())
+    it.start()
+    await until(lambda: len(it.of(HandedOver)) == 2)
+    await it.cancel()
+
+    assert ["connect", "handover", "handover", "disconnect"] == it.handler.names
+
+
+async def test_a_failed_successor_leaves_the_old_link_and_is_tried_again() -> None:
+    it = stage()
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.dialer.then(*[HandshakeError("busy", status=503) for _ in range(3)])
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    assert 3 == len(it.of(RenewalFailed))
+    assert 1 == len(it.tokens.refreshes), "a token that was fetched survives a failed dial"
+    assert [] == [event for event in it.of(LinkLost) if not event.released]
+    assert 1 == it.metrics.connections
+
+
+async def test_a_successor_whose_handler_fails_is_let_go() -> None:
+    class Broken(Ready):
+        async def on_handover(self, send: Any) -> None:
+            await super().on_handover(send)
+            if len(self.sends) < 4:
+                raise RuntimeError("not yet")
+
+    it = stage(handler=Broken())
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    assert ["connect", "handover", "handover", "handover", "disconnect"] == it.handler.names
+
+
+async def test_a_successor_that_does_not_answer_a_ping_is_let_go() -> None:
+    async def far_side(link: FarEnd) -> None:
+        link.answer_pings = len(it.dialer.links) != 2
+        await link.wait_closed()
+
+    it = stage(far_side=far_side)
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    assert [3] == [event.new for event in it.of(HandedOver)]
+    assert it.dialer.links[1].far.closed is not None
+
+
+@pytest.mark.parametrize("code", [1000, 1008, 4001, 4409, 1003])
+async def test_the_far_side_closing_the_old_link_as_the_new_one_opens_is_the_handover(
+    code: int,
+) -> None:
+    async def far_side(link: FarEnd) -> None:
+        if len(it.dialer.links) == 2:
+            it.dialer.links[0].far.close(code)
+        await link.wait_closed()
+
+    it = stage(far_side=far_side, latency=0.01)
+    it.start()
+    await until(lambda: len(it.of(LinkOpened)) == 2)
+    await asyncio.sleep(5)
+
+    assert [2] == [event.new for event in it.of(HandedOver)]
+    assert [] == it.of(Disconnected)
+    assert not it.task.done()  # type: ignore[union-attr]
+    await it.cancel()
+
+
+async def test_a_far_side_that_wants_one_link_keeps_the_one_it_has_and_we_say_so_once() -> None:
+    it = stage()
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.dialer.then(*[HandshakeError("taken", status=409) for _ in range(50)])
+    await asyncio.sleep(1000)
+
+    assert 1 == len(it.of(RenewalStopped))
+    assert 3 == len(it.dialer.dials)
+    assert len(it.tokens.refreshes) >= 10, "the token is renewed in memory"
+    assert 1 == it.metrics.connections
+    await it.cancel()
+
+
+async def test_a_permanent_refresh_failure_waits_for_the_open_link() -> None:
+    """One link open: no verdict about a refresh ends the session."""
+    it = stage(
+        tokens=Tokens(lifetime=100, refresh_errors=[PermanentError("gone for good")])
+    )
+    task = it.start()
+    await until(lambda: it.of(EndDeferred))
+    await asyncio.sleep(500)
+    assert not task.done()
+    assert 1 == len(it.tokens.refreshes)
+
+    it.far.drop()
+    await asyncio.wait([task])
+
+    assert "gone for good" == str(task.exception())
+    assert 1 == it.handler.names.count("disconnect")
+
+
+async def test_in_band_renewal_keeps_the_link() -> None:
+    it = stage(handler=InBand())
+    it.start()
+    await until(lambda: len(it.tokens.refreshes) == 3)
+    await asyncio.sleep(1)
+    await it.cancel()
+
+    assert 1 == len(it.dialer.links)
+    assert ["auth t2", "auth t3", "auth t4"] == it.far.received
+
+
+@pytest.mark.parametrize("answer", [False, RuntimeError("the far side said no")])
+async def test_in_band_renewal_that_fails_hands_over(answer: Any) -> None:
+    it = stage(handler=InBand(answer))
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    assert ("token", "t2") in it.handler.calls
+
+
+async def test_renewal_keep_refreshes_in_memory_only() -> None:
+    it = stage(renewal="keep")
+    it.start()
+    await until(lambda: len(it.tokens.refreshes) == 3)
+    await it.cancel()
+
+    assert 1 == len(it.dialer.links)
+
+
+async def test_a_link_that_grows_too_old_is_handed_over_with_the_same_token() -> None:
+    it = Stage(max_link_age=3600)
+    it.start()
+    await asyncio.sleep(3 * 3600 + 60)
+    await it.cancel()
+
+    assert 3 == len(it.of(HandedOver))
+
+    assert [] == it.tokens.refreshes
+    assert 1 == it.metrics.connections
+
+
+async def test_the_end_of_the_links_own_token_is_no_failure() -> None:
+    async def far_side(link: FarEnd) -> None:
+        await asyncio.sleep(10)
+        link.close(4401, "token expired")
+        await link.wait_closed()
+
+    it = Stage(tokens=Tokens(lifetime=9.5), far_side=far_side, renewal="keep", refresh_buffer=1)
+    it.start()
+    await until(lambda: len(it.handler.sends) == 20)
+    await it.cancel()
+
+    assert [] == it.of(Flapped)
+    errors = [event.error for event in it.of(Disconnected)[:-1]]
+    assert {4401} == {error.code for error in errors if isinstance(error, ConnectionClosed)}
+
+
+async def test_a_refresh_that_fails_for_a_while_goes_on_until_it_works() -> None:
+    errors: list[BaseException] = [TokenError("busy", status=502) for _ in range(7)]
+    it = stage(tokens=Tokens(lifetime=100, refresh_errors=errors))
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    assert 7 == len(it.of(RenewalFailed))
+    assert all(event.retry_in is not None for event in it.of(RenewalFailed))
+
+
+async def test_messages_of_both_links_come_in_order_and_none_is_lost() -> None:
+    """A thousand a second over several hand-overs, each message on the link that serves."""
+    sent: list[str] = []
+
+    async def far_side(link: FarEnd) -> None:
+        number = len(it.dialer.links)
+        count = 0
+        while link.closed is None:
+            if number == len(it.dialer.links):
+                sent.append(f"{number}.{count}")
+                link.send(sent[-1])
+                count += 1
+            await asyncio.sleep(0.01)
+
+    it = stage(tokens=Tokens(lifetime=10), far_side=far_side, latency=0.05)
+    it.start()
+    await until(lambda: len(it.of(HandedOver)) == 3)
+    await asyncio.sleep(3)
+    heard = list(it.handler.messages)
+    await it.cancel()
+
+    assert sent[: len(heard)] == heard
+    assert len(sent) - len(heard) < 20, "those under way when we looked"
+
+
+async def test_only_so_many_dials_are_under_way_at_once() -> None:
+    it = Stage(max_concurrent_dials=3, dial_latency=1.0)
+    for _ in range(9):
+        it.start()
+    await asyncio.sleep(0.5)
+    assert 3 == len(it.dialer.dials)
+
+    await asyncio.sleep(3)
+
+    assert 9 == len(it.dialer.links)
+    await it.bridge.close()
