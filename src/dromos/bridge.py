@@ -7,6 +7,7 @@ import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
@@ -27,7 +28,7 @@ from dromos.interfaces import (
     TokenProvider,
 )
 from dromos.model import RetryPolicy, Seconds, Verdict, seconds
-from dromos.oauth.cache import cache_for
+from dromos.oauth.cache import TokenCache, cache_for
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -153,7 +154,7 @@ class Bridge:
         self._sessions: dict[int, tuple[Session, asyncio.Task[Any] | None]] = {}
         self._numbers = 0
         self._closed = False
-        self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
         self._random = random.Random()
         self._warned = False
@@ -193,6 +194,7 @@ class Bridge:
         self._check_endpoint(endpoint_url, allow_insecure=limits.allow_insecure_transport)
         if self._closed:
             raise RuntimeError("the bridge is closed")
+        shared = self._shared_here()
         self._numbers += 1
         session = Session(
             number=self._numbers,
@@ -202,12 +204,14 @@ class Bridge:
             callbacks=callbacks,
             policy=policy,
             options=limits,
-            parts=self._parts(limits),
+            parts=self._parts(limits, shared),
         )
         self._sessions[session.number] = session, asyncio.current_task()
+        shared.tokens.join(connection_id)
         try:
             await session.run()
         finally:
+            shared.tokens.leave(connection_id)
             del self._sessions[session.number]
 
     async def close(self, timeout: Seconds = 5.0) -> None:
@@ -229,13 +233,14 @@ class Bridge:
             session.stop()
             if task is not None and task is not here:
                 tasks.append(task)
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=within)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=within)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        if self._shared is not None:
+            await self._shared.tokens.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -253,12 +258,12 @@ class Bridge:
 
     # ------------------------------------------------------------ wiring
 
-    def _parts(self, limits: Options) -> Parts:
+    def _parts(self, limits: Options, shared: "_Shared") -> Parts:
         return Parts(
-            tokens=cache_for(self._tokens, judge=_judge_token, wall=self._wall),
+            tokens=shared.tokens,
             dialer=self._pick_dialer(),
             authenticate=auth.apply,
-            gate=self._dial_gate(),
+            gate=shared.gate,
             emit=self._emit,
             override=self._override,
             check_url=functools.partial(
@@ -288,12 +293,16 @@ class Bridge:
             self._dialer = PicowsDialer()
         return self._dialer
 
-    def _dial_gate(self) -> asyncio.Semaphore:
-        """One gate for the sessions of a loop: a semaphore belongs to one."""
+    def _shared_here(self) -> "_Shared":
+        """What the sessions of a loop share: a semaphore and a cache belong to one."""
         loop = asyncio.get_running_loop()
-        if self._gate is None or self._gate[0] is not loop:
-            self._gate = loop, asyncio.Semaphore(self._max_concurrent_dials)
-        return self._gate[1]
+        if self._shared is None or self._shared.loop is not loop:
+            self._shared = _Shared(
+                loop=loop,
+                gate=asyncio.Semaphore(self._max_concurrent_dials),
+                tokens=cache_for(self._tokens, judge=_judge_token, wall=self._wall),
+            )
+        return self._shared
 
     def _emit(self, event: BridgeEvent) -> None:
         for observer in self._observers:
@@ -315,6 +324,15 @@ class Bridge:
         except Exception:
             _log.exception("verdicts raised on %s", type(error).__name__)
             return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What the sessions of one event loop have in common."""
+
+    loop: asyncio.AbstractEventLoop
+    gate: asyncio.Semaphore
+    tokens: TokenCache
 
 
 def _check_part(name: str, part: object, *methods: str) -> None:

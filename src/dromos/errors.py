@@ -88,7 +88,7 @@ class TokenError(BridgeError):
         status: The HTTP status of the answer; None when there was no answer.
         code: The error code in the answer, such as `invalid_grant`; None if absent.
         retry_after: Seconds the server asked us to wait, or None.
-        step: What was asked, `"token"` or `"refresh"`.
+        step: What was asked: `"token"`, `"refresh"`, `"check"`, `"request"` or `"providers"`.
         malformed: True if the answer was a success that held no usable token.
         source: `"gateway"` or `"oauth"`: which table of verdicts applies.
         origin: Scheme, host and port of the endpoint, or None.

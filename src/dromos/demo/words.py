@@ -36,6 +36,8 @@ def describe(event: events.BridgeEvent) -> str | None:
             return f"{event.links} short-lived links in a row: waiting the longest delay"
         case events.LinkOpened():
             return f"link {event.link} open after {event.took * 1000:.0f} ms"
+        case events.LatencyMeasured():
+            return f"link {event.link} answered a ping after {event.seconds * 1000:.1f} ms"
         case events.LinkLost(released=True):
             return f"link {event.link} released after {event.lived:.1f} s"
         case events.LinkLost():
