@@ -1,0 +1,59 @@
+"""A link listener that remembers, and can be waited for without sleeping."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from dromos.errors import ConnectionClosed
+from dromos.model import Message
+
+
+class Recorder:
+    """Every call on it, in order, as (name, argument)."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self._changed = asyncio.Event()
+
+    def on_message(self, message: Message, /) -> None:
+        self._note("message", message)
+
+    def on_deliver_failed(self, error: Exception, /) -> None:
+        self._note("deliver_failed", error)
+
+    def on_pong(self, payload: bytes, /) -> None:
+        self._note("pong", payload)
+
+    def on_pause_writing(self) -> None:
+        self._note("pause_writing", None)
+
+    def on_resume_writing(self) -> None:
+        self._note("resume_writing", None)
+
+    def on_closed(self, error: ConnectionClosed, /) -> None:
+        self._note("closed", error)
+
+    def _note(self, name: str, argument: Any) -> None:
+        self.calls.append((name, argument))
+        self._changed.set()
+
+    def all(self, name: str) -> list[Any]:
+        return [argument for called, argument in self.calls if called == name]
+
+    @property
+    def messages(self) -> list[Message]:
+        return self.all("message")
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def first(self, name: str) -> Any:
+        await self.until(lambda: self.all(name))
+        return self.all(name)[0]
+
+    async def closed(self) -> tuple[int, str, bool]:
+        error: ConnectionClosed = await self.first("closed")
+        return error.code, error.reason, error.by_peer
