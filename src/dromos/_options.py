@@ -115,17 +115,15 @@ def check_verdicts(verdicts: object) -> None:
         return
     if not isinstance(verdicts, Mapping):
         raise TypeError(f"verdicts must be a mapping or a callable, not {type(verdicts).__name__}")
-    for key, verdict in cast("Mapping[object, object]", verdicts).items():
+    for key, verdict in cast("Mapping[Any, object]", verdicts).items():
+        what = type(key).__name__
         is_kind = isinstance(key, type) and issubclass(key, Exception)
         is_code = isinstance(key, int) and not isinstance(key, bool)
         if not is_kind and not is_code:
-            raise TypeError(
-                f"verdicts must have codes or exception classes as keys, not {type(key).__name__}"
-            )
+            raise TypeError(f"verdicts must have codes or exception classes as keys, not {what}")
         if not isinstance(verdict, Verdict):
-            raise TypeError(
-                f"verdicts must have Verdict values; the one of {key} is a {type(verdict).__name__}"
-            )
+            got = type(verdict).__name__
+            raise TypeError(f"verdicts must have Verdict values, not {got} as that of a {what} key")
 
 
 def look_up(verdicts: Mapping[int | type[Exception], Verdict], error: Exception) -> Verdict | None:

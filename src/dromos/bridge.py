@@ -6,7 +6,7 @@ import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
@@ -315,7 +315,7 @@ class Bridge:
         verdicts = self._verdicts
         if verdicts is None:
             return None
-        if isinstance(verdicts, Mapping):
+        if not callable(verdicts):
             return look_up(verdicts, error)
         if not isinstance(error, BridgeError):
             return None

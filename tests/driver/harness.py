@@ -163,9 +163,7 @@ class Stage:
 
     def start(self, **options: Any) -> asyncio.Task[None]:
         """Begin the session in a task of its own."""
-        coroutine = self.bridge.maintain_websocket(
-            "c-1", self.endpoint, self.handler, **options
-        )
+        coroutine = self.bridge.maintain_websocket("c-1", self.endpoint, self.handler, **options)
         self.task = asyncio.get_running_loop().create_task(coroutine, name="session")
         return self.task
 

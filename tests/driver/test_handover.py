@@ -140,9 +140,7 @@ async def test_a_far_side_that_wants_one_link_keeps_the_one_it_has_and_we_say_so
 
 async def test_a_permanent_refresh_failure_waits_for_the_open_link() -> None:
     """One link open: no verdict about a refresh ends the session."""
-    it = stage(
-        tokens=Tokens(lifetime=100, refresh_errors=[PermanentError("gone for good")])
-    )
+    it = stage(tokens=Tokens(lifetime=100, refresh_errors=[PermanentError("gone for good")]))
     task = it.start()
     await until(lambda: it.of(EndDeferred))
     await asyncio.sleep(500)

@@ -517,11 +517,12 @@ async def test_connections_and_disconnects_balance() -> None:
     stage = Stage()
     stage.start()
     await until(lambda: stage.handler.sends)
-    assert (1, 0, 1.0) == (stage.metrics.connections, stage.metrics.disconnects, stage.metrics.status)
+    counts = stage.metrics
+    assert (1, 0, 1.0) == (counts.connections, counts.disconnects, counts.status)
 
     await stage.cancel()
 
-    assert (1, 1, 0.0) == (stage.metrics.connections, stage.metrics.disconnects, stage.metrics.status)
+    assert (1, 1, 0.0) == (counts.connections, counts.disconnects, counts.status)
     assert [True] == [event.cancelled for event in stage.of(SessionEnded)]
 
 

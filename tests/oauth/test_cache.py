@@ -6,6 +6,12 @@ import weakref
 from typing import Any
 
 import pytest
+
+from dromos._core import schedule
+from dromos._core.schedule import Need
+from dromos.errors import InteractionRequired, PermanentError, TokenError
+from dromos.model import AuthStrategy, Token
+from dromos.oauth.cache import Grant, TokenCache, cache_for
 from tests.oauth.fake_provider import (
     EPOCH,
     FakeProvider,
@@ -16,12 +22,6 @@ from tests.oauth.fake_provider import (
     unsupported,
     wall,
 )
-
-from dromos._core import schedule
-from dromos._core.schedule import Need
-from dromos.errors import InteractionRequired, PermanentError, TokenError
-from dromos.model import AuthStrategy, Token
-from dromos.oauth.cache import Grant, TokenCache, cache_for
 
 pytestmark = pytest.mark.looptime
 

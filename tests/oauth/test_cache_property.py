@@ -8,13 +8,13 @@ from typing import Any
 import looptime
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.oauth.fake_provider import judge, unavailable, unsupported, wall
 
 from dromos._core import schedule
 from dromos._core.schedule import Need
 from dromos.errors import BridgeError, InteractionRequired, PermanentError
 from dromos.model import Token
 from dromos.oauth.cache import READ_FLOOR, Grant, TokenCache
+from tests.oauth.fake_provider import judge, unavailable, unsupported, wall
 
 LIVES = st.sampled_from([None, -5.0, 0.0, 0.4, 1.0, 2.0, 5.0, 60.0, 119.0, 300.0, 3600.0, 3e8])
 # Weighted: a failure without hope ends most of what a walk could still show.
@@ -252,4 +252,3 @@ def test_9_10_two_hundred_waiters_make_one_refresh_however_many_give_up(
         await world.cache.aclose()
 
     play(story())
-

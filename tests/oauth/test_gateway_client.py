@@ -16,11 +16,11 @@ from typing import Any
 import httpx2
 import pytest
 import trustme
-from tests.oauth.scripted_gateway import Reply, ScriptedGateway, drop, hang, json_reply
 
 from dromos.errors import InteractionRequired, TokenError
 from dromos.oauth import ConnectionRequest, OAuthClient
 from dromos.oauth._http import HttpxTransport, NoAnswer, Request
+from tests.oauth.scripted_gateway import Reply, ScriptedGateway, drop, hang, json_reply
 
 TOKEN = "/v1/token/c"
 REFRESH = "/v1/refresh/c"

@@ -57,9 +57,7 @@ class Live:
         await self.far.__aenter__()
         self.oauth = OAuthClient(self.gateway.url)
         self.options.setdefault("retry_policy", QUICK)
-        self.bridge = Bridge(
-            self.oauth, metrics=self.metrics, on_event=self.note, **self.options
-        )
+        self.bridge = Bridge(self.oauth, metrics=self.metrics, on_event=self.note, **self.options)
         self.task: asyncio.Task[None] | None = None
         return self
 
@@ -404,9 +402,7 @@ async def test_a_server_that_restarts_is_waited_for(code: int) -> None:
 @pytest.mark.parametrize(
     ("code", "dials"), [(4401, 2), (4403, 1), (1003, 1), (1010, 1), (1002, 3), (1009, 3)]
 )
-async def test_codes_that_reconnecting_does_not_cure_end_the_session(
-    code: int, dials: int
-) -> None:
+async def test_codes_that_reconnecting_does_not_cure_end_the_session(code: int, dials: int) -> None:
     """B33: retried for ever in the original."""
 
     async def far_side(link: FarEnd) -> None:

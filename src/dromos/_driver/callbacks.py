@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -77,7 +77,7 @@ def _is_async(method: Callback) -> bool:
 
 
 @contextmanager
-def stray_cancellation(who: str) -> Iterator[None]:
+def stray_cancellation(who: str) -> Generator[None]:
     """Turn a `CancelledError` that nobody asked for into an error that is heard.
 
     A handler that awaits a task of its own, and that task was cancelled, raises

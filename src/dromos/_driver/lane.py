@@ -1,6 +1,7 @@
 """Runs a handler's callbacks, one at a time and in the order of events."""
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -221,7 +222,7 @@ class Lane:
             self.method = "on_token_refresh"
             try:
                 result = method(token, self._owner.make_sender(record))
-                if isinstance(result, Awaitable):
+                if inspect.isawaitable(result):
                     with stray_cancellation("on_token_refresh"):
                         result = await result
                 accepted = result is not False
