@@ -151,7 +151,7 @@ class Bridge:
         self._verdicts = verdicts
         self._max_concurrent_dials = whole("max_concurrent_dials", max_concurrent_dials, least=1)
         self._observers = _observers(logger, metrics, on_event)
-        self._sessions: dict[int, tuple[Session, asyncio.Task[Any] | None]] = {}
+        self._sessions: dict[int, Session] = {}
         self._numbers = 0
         self._closed = False
         self._shared: _Shared | None = None
@@ -206,7 +206,7 @@ class Bridge:
             options=limits,
             parts=self._parts(limits, shared),
         )
-        self._sessions[session.number] = session, asyncio.current_task()
+        self._sessions[session.number] = session
         shared.tokens.join(connection_id)
         try:
             await session.run()
@@ -218,8 +218,8 @@ class Bridge:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
 
         Args:
-            timeout: Seconds after which the sessions that are left are cancelled.
-                Default 5.
+            timeout: Seconds after which the callbacks that are left are cancelled, and
+                links are closed within their `close_timeout`.  Default 5.
 
         Raises:
             TypeError: If `timeout` is no duration.
@@ -228,17 +228,18 @@ class Bridge:
         within = seconds("timeout", timeout)
         self._closed = True
         here = asyncio.current_task()
-        tasks: list[asyncio.Task[Any]] = []
-        for session, task in list(self._sessions.values()):
+        sessions = list(self._sessions.values())
+        for session in sessions:
             session.stop()
-            if task is not None and task is not here:
-                tasks.append(task)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=within)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        # A handler that closes its own bridge can't wait for its own end.
+        sessions = [session for session in sessions if not session.owns(here)]
+        if sessions:
+            await asyncio.wait([session.ended for session in sessions], timeout=within)
+        late = [session for session in sessions if not session.ended.done()]
+        for session in late:
+            session.stop_now()
+        if late:
+            await asyncio.wait([session.ended for session in late])
         if self._shared is not None:
             await self._shared.tokens.aclose()
 
@@ -308,7 +309,8 @@ class Bridge:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                # They are called, not awaited: a cancellation in here is never ours.
                 _log.exception("an observer raised on %s", type(event).__name__)
 
     def _override(self, error: Exception) -> Verdict | None:
@@ -320,10 +322,14 @@ class Bridge:
         if not isinstance(error, BridgeError):
             return None
         try:
-            return verdicts(error)
-        except Exception:
+            verdict: object = verdicts(error)
+        except (Exception, asyncio.CancelledError):
             _log.exception("verdicts raised on %s", type(error).__name__)
             return None
+        if verdict is None or isinstance(verdict, Verdict):
+            return verdict
+        _log.error("verdicts returned %s, not a Verdict or None", type(verdict).__name__)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

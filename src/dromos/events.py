@@ -186,7 +186,7 @@ class EndDeferred(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(BridgeEvent):
-    """A callback raised, and the link stays."""
+    """A callback raised.  The link stays, unless it was `on_connect` or `on_handover`."""
 
     method: str
     error: Exception

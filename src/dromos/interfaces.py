@@ -120,8 +120,11 @@ class LinkListener(Protocol):
     def on_message(self, message: Message, /) -> None:
         """A whole message arrived, and `Link.deliver_to` was not called."""
 
-    def on_deliver_failed(self, error: Exception, /) -> None:
-        """What took a message raised; the link goes on."""
+    def on_result(self, result: object, /) -> None:
+        """What took a message returned something else than None."""
+
+    def on_deliver_failed(self, error: BaseException, /) -> None:
+        """What took a message raised, a `CancelledError` perhaps; the link goes on."""
 
     def on_pong(self, payload: bytes, /) -> None:
         """A PONG arrived."""

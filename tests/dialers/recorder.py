@@ -18,7 +18,10 @@ class Recorder:
     def on_message(self, message: Message, /) -> None:
         self._note("message", message)
 
-    def on_deliver_failed(self, error: Exception, /) -> None:
+    def on_result(self, result: object, /) -> None:
+        self._note("result", result)
+
+    def on_deliver_failed(self, error: BaseException, /) -> None:
         self._note("deliver_failed", error)
 
     def on_pong(self, payload: bytes, /) -> None:

@@ -481,7 +481,7 @@ async def test_no_message_comes_after_on_disconnect_or_into_the_next_on_connect(
 
     class Slow(Notes):
         async def on_message(self, message: Any) -> None:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.05)
             await super().on_message(message)
 
         async def on_connect(self, send: Any) -> None:

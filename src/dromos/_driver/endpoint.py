@@ -53,7 +53,9 @@ def check_made_url(url: object, *, allow_insecure: bool) -> str:
     try:
         return check_url(url, allow_insecure=allow_insecure)
     except (TypeError, ValueError) as error:
-        raise PermanentError(f"the endpoint callable's result can't be used: {error}") from error
+        why = str(error)
+    # Out here, so that no traceback holds the URL, which may hold a token.
+    raise PermanentError(f"the endpoint callable's result can't be used: {why}")
 
 
 def is_insecure(url: str) -> bool:

@@ -4,13 +4,14 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from dromos._driver.callbacks import Callback, Callbacks, stray_cancellation
-from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
+from dromos._driver.links import LinkRecord
 from dromos._driver.sending import Sender
 from dromos.errors import ConnectionClosed
-from dromos.model import Message, Token
+from dromos.model import Token
 
 __all__ = ["Lane", "LaneOwner"]
 
@@ -26,163 +27,212 @@ class LaneOwner(Protocol):
 
     def handler_failed(self, method: str, error: Exception) -> None: ...
 
+    def messages_dropped(self, count: int) -> None: ...
+
     def make_sender(self, record: LinkRecord) -> Sender: ...
 
 
+@dataclass(slots=True)
+class _Greeting:
+    """Run `on_connect`."""
+
+    record: LinkRecord
+    within: float
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Deliver what this link has, until it has ended."""
+
+    record: LinkRecord
+
+
+@dataclass(slots=True)
+class _Farewell:
+    """Run `on_disconnect`."""
+
+    error: Exception | None
+
+
+_Step = _Greeting | _Stream | _Farewell
+
+
 class Lane:
-    """The order of a session's callbacks.
+    """The order of a session's callbacks, as a list of steps.
 
-    Messages of a link follow its `on_connect`; `on_disconnect` follows the
-    last message of the links before; the next `on_connect` follows that.
+    A link is greeted, then streams until it has ended; a link that takes over
+    streams after the one before; `on_disconnect` follows the last one.  So no
+    message can pass another, and nothing comes after `on_disconnect`.
 
-    A plain `def on_message` is called by the link itself while the lane has
+    A plain `def on_message` is called by the link itself while its stream has
     nothing else to do: no queue, no task switch.
     """
 
     def __init__(self, callbacks: Callbacks, owner: LaneOwner) -> None:
         self._callbacks = callbacks
         self._owner = owner
-        self._inbox: deque[Message | Callable[[], Awaitable[None]]] = deque()
-        self._size = 0
-        self._messages = 0
-        self._source: LinkRecord | None = None
-        self._farewell: tuple[Exception | None, list[LinkRecord]] | None = None
-        self._after_farewell: list[Callable[[], Awaitable[None]]] = []
+        self._steps: deque[_Step] = deque()
+        self._now: _Step | None = None
         self._connected = False
-        self._direct = False
-        self._busy = False
         self._idle: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._greeting: asyncio.Task[None] | None = None
+        self._introduction: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
-        # A plain function may still return an awaitable: its first call tells.
+        # A plain function may still return an awaitable; a first call tells whether it does.
         self._may_be_direct = False
-        self.method: str | None = None
+        self.method = "on_connect"
 
-    def start(self, spawn: Callable[..., asyncio.Task[None]]) -> None:
+    def start(self, spawn: Callable[..., asyncio.Task[None]]) -> asyncio.Task[None]:
         """Begin to run callbacks."""
         self._spawn = spawn
         self._task = spawn(self._run(), "lane")
+        return self._task
 
     # What the session orders
 
     def greet(self, record: LinkRecord, within: float) -> None:
-        """Run `on_connect` in its turn."""
-        self._add(lambda: self._on_connect(record, within))
+        """Run `on_connect` in its turn, and then deliver what the link has."""
+        # While nothing else is to do its turn is now, even if the link is lost meanwhile.
+        record.greeting_due = self._now is None and not self._steps
+        self._add(_Greeting(record, within))
+        self._add(_Stream(record))
 
-    def greet_successor(self, record: LinkRecord, within: float) -> None:
+    def introduce(self, record: LinkRecord, within: float) -> None:
         """Run `on_handover` now, beside the callbacks of the link that serves."""
-        method = self._callbacks.on_handover
-        coroutine = self._introduce(record, "on_handover", method, within)
-        self._greeting = self._spawn(coroutine, f"handover-{record.number}")
+        coroutine = self._introduce_after(self._introduction, record, within)
+        self._introduction = self._spawn(coroutine, f"handover-{record.number}")
+        record.introduction = self._introduction
+
+    def follow(self, record: LinkRecord) -> None:
+        """Deliver what this link has, once the one before it has ended."""
+        self._add(_Stream(record))
 
     def offer_token(self, record: LinkRecord, token: Token) -> None:
         """Run `on_token_refresh` in its turn."""
-        self._add(lambda: self._on_token_refresh(record, token))
+        record.put(lambda: self._on_token_refresh(record, token))
 
-    def part(self, error: Exception | None, closing: list[LinkRecord]) -> None:
-        """Run `on_disconnect` once these links have ended and all they had is delivered."""
-        self._farewell = error, closing
-        self.settle()
-
-    def settle(self) -> None:
-        """Look again whether `on_disconnect` may be queued, after a link has ended."""
-        if self._farewell is None:
+    def part(self, error: Exception | None) -> None:
+        """Run `on_disconnect` after all that the links before still have."""
+        waiting = next((step for step in self._steps if isinstance(step, _Greeting)), None)
+        if waiting is None or waiting.record.greeting_due:
+            self._add(_Farewell(error))
             return
-        error, closing = self._farewell
-        if any(record.link is not None for record in closing):
-            return
-        self._farewell = None
-        self._add(lambda: self._on_disconnect(error))
-        later, self._after_farewell = self._after_farewell, []
-        for item in later:
-            self._add(item)
-
-    def flow(self, record: LinkRecord) -> None:
-        """Deliver this link's messages from now on, the held ones first."""
-        self._source = record
-        for message in record.take_held():
-            self._put(message)
-        if record.link is not None:
-            record.deliver_to(self.take)
-            if not self._is_full():
-                record.resume_reading()
-        self._wake()
-        self._try_direct()
-
-    def take(self, message: Message) -> None:
-        """Queue a message."""
-        self._put(message)
-        if self._idle is not None:
-            self._wake()
-        if self._messages >= HOLD_MESSAGES or self._size >= HOLD_BYTES:
-            self._pause()
+        # The handler is still busy with what was before: it has not seen this link,
+        # and won't.  Otherwise a stuck handler would collect one after another.
+        steps = [
+            step for step in self._steps if getattr(step, "record", None) is not waiting.record
+        ]
+        self._steps = deque(steps)
+        self._drop_held(waiting.record)
 
     async def drain(self) -> None:
-        """Wait until all that was queued has been run."""
-        while self._busy or self._inbox or self._farewell is not None:
+        """Wait until all steps are done, or the lane has died."""
+        while (self._steps or self._now is not None) and not self._is_dead():
             if self._drained is None or self._drained.done():
                 self._drained = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._drained)
 
-    async def cancel(self, deadline: float) -> int:
+    async def cancel(self, deadline: float) -> None:
         """Cancel the running callback, drop the queue, and run `on_disconnect` if it is due.
 
         Args:
             deadline: For all of this, in monotonic seconds.
-
-        Returns:
-            How many messages were dropped.
         """
-        dropped = self._messages
-        if self._source is not None:
-            dropped += len(self._source.held)
-            self._source.deliver_to(_discard)
-        self._inbox.clear()
-        tasks = [task for task in (self._task, self._greeting) if task is not None]
-        for task in tasks:
+        error = self._pending_error()
+        records = {step.record for step in self._all_steps() if not isinstance(step, _Farewell)}
+        for record in records:
+            self._drop_held(record)
+            record.discard()
+        self._steps.clear()
+        # An `on_disconnect` that runs already is let go on.
+        leaving = isinstance(self._now, _Farewell)
+        tasks = [self._introduction] if leaving else [self._introduction, self._task]
+        running = [task for task in tasks if task is not None and not task.done()]
+        for task in running:
             task.cancel()
         now = asyncio.get_running_loop().time
-        if tasks:
+        if running:
             # A callback that swallows its cancellation must not eat all the time there is.
-            await asyncio.wait(tasks, timeout=(deadline - now()) / 2)
-        if self._connected:
-            await self._on_disconnect_within(deadline - now())
-        return dropped
+            await asyncio.wait(running, timeout=max(0.0, deadline - now()) / 2)
+        if leaving and self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=max(0.0, deadline - now()))
+        elif self._connected:
+            await self._part_within(error, deadline - now())
 
     # The task
 
     async def _run(self) -> None:
         while True:
-            self._busy = True
-            while self._inbox:
-                item = self._inbox.popleft()
+            while self._steps:
+                self._now = self._steps.popleft()
+                match self._now:
+                    case _Greeting(record, within):
+                        await self._on_connect(record, within)
+                    case _Stream(record):
+                        await self._stream(record)
+                    case _Farewell(error):
+                        await self._on_disconnect(error)
+            self._now = None
+            self._tell_drained()
+            await self._sleep()
+
+    async def _stream(self, record: LinkRecord) -> None:
+        """Deliver a link's messages until it has ended; none, if it was never greeted."""
+        while record.is_greeting:
+            await self._wait_for(record)
+        if not record.greeted:
+            self._drop_held(record)
+            return
+        record.resume_if_low()
+        while True:
+            while record.held:
+                item = record.take()
                 if callable(item):
                     await item()
-                    continue
-                self._messages -= 1
-                self._size -= len(item)
-                await self._on_message(item)
-                self._resume_if_low()
-            self._busy = False
-            if self._drained is not None and not self._drained.done():
-                self._drained.set_result(None)
-            self._try_direct()
-            self._idle = asyncio.get_running_loop().create_future()
-            try:
-                await self._idle
-            finally:
-                self._idle = None
+                else:
+                    await self._on_message(item)
+            if record.link is None:
+                return
+            await self._wait_for(record)
 
-    async def _on_message(self, message: Message) -> None:
+    async def _wait_for(self, record: LinkRecord) -> None:
+        """Sleep until the link has something for us."""
+        record.waker = self._wake
+        if self._may_be_direct and record.greeted:
+            record.deliver_directly(self._callbacks.on_message)
+        try:
+            await self._sleep()
+        finally:
+            record.waker = None
+            record.deliver_held()
+
+    async def _on_message(self, message: str | bytes) -> None:
         self.method = "on_message"
         try:
-            result = self._callbacks.on_message(message)
-            if result is None:
-                self._may_be_direct = not self._callbacks.is_async
-            else:
-                with stray_cancellation("on_message"):
+            with stray_cancellation("on_message"):
+                result = self._callbacks.on_message(message)
+                if inspect.isawaitable(result):
+                    self._callbacks.is_async = True
+                    self._may_be_direct = False
                     await result
+                else:
+                    self._may_be_direct = not self._callbacks.is_async
+        except Exception as error:
+            self._owner.handler_failed("on_message", error)
+
+    def take_result(self, record: LinkRecord, result: object) -> None:
+        """Await what a plain `on_message` returned after all, before its next message."""
+        if inspect.isawaitable(result):
+            self._callbacks.is_async = True
+            self._may_be_direct = False
+            record.deliver_held()
+            record.put(lambda: self._await_result(result))
+
+    async def _await_result(self, result: Awaitable[object]) -> None:
+        self.method = "on_message"
+        try:
+            with stray_cancellation("on_message"):
+                await result
         except Exception as error:
             self._owner.handler_failed("on_message", error)
 
@@ -190,30 +240,43 @@ class Lane:
         """Greet a link, although it may be lost already: what it said still counts."""
         self._connected = True
         await self._introduce(record, "on_connect", self._callbacks.on_connect, within)
-        if record.greeted and record.link is None:
-            for message in record.take_held():
-                await self._on_message(message)
+
+    async def _introduce_after(
+        self, before: asyncio.Task[None] | None, record: LinkRecord, within: float
+    ) -> None:
+        """Run `on_handover`; the one of a link that was let go may take its time to end."""
+        try:
+            if before is not None and not before.done():
+                await asyncio.wait([before])
+            await self._introduce(record, "on_handover", self._callbacks.on_handover, within)
+        finally:
+            record.is_greeting = False
+            self._wake()
 
     async def _introduce(
         self, record: LinkRecord, name: str, method: Callback, within: float
     ) -> None:
         self.method = name
-        send = self._owner.make_sender(record)
+        error: Exception | None = None
         limit = asyncio.timeout(within)
         try:
             async with limit:
-                result = method(send)
-                if result is not None:
-                    with stray_cancellation(name):
+                with stray_cancellation(name):
+                    result = method(self._owner.make_sender(record))
+                    if inspect.isawaitable(result):
                         await result
         except Exception as raised:
-            late = ConnectionClosed(
-                code=1000, reason=f"{name} took over {within:g} s", by_peer=False
-            )
-            self._owner.greeting_failed(record, name, late if limit.expired() else raised)
-        else:
+            error = raised
+        record.is_greeting = False
+        if limit.expired():
+            # Also if the callback swallowed the cancellation that told it so.
+            reason = f"{name} took over {within:g} s"
+            error = ConnectionClosed(code=1000, reason=reason, by_peer=False)
+        if error is None:
             record.greeted = True
             self._owner.greeted(record)
+        else:
+            self._owner.greeting_failed(record, name, error)
 
     async def _on_token_refresh(self, record: LinkRecord, token: Token) -> None:
         method = self._callbacks.on_token_refresh
@@ -221,9 +284,9 @@ class Lane:
         if method is not None and record.link is not None:
             self.method = "on_token_refresh"
             try:
-                result = method(token, self._owner.make_sender(record))
-                if inspect.isawaitable(result):
-                    with stray_cancellation("on_token_refresh"):
+                with stray_cancellation("on_token_refresh"):
+                    result = method(token, self._owner.make_sender(record))
+                    if inspect.isawaitable(result):
                         result = await result
                 accepted = result is not False
             except Exception as error:
@@ -231,75 +294,60 @@ class Lane:
         self._owner.token_offered(record, accepted=accepted)
 
     async def _on_disconnect(self, error: Exception | None) -> None:
-        if self._greeting is not None and not self._greeting.done():
-            await asyncio.wait([self._greeting])
         if not self._connected:
             return
         self._connected = False
         self.method = "on_disconnect"
         try:
-            result = self._callbacks.on_disconnect(error)
-            if result is not None:
-                with stray_cancellation("on_disconnect"):
+            with stray_cancellation("on_disconnect"):
+                result = self._callbacks.on_disconnect(error)
+                if inspect.isawaitable(result):
                     await result
         except Exception as raised:
             self._owner.handler_failed("on_disconnect", raised)
 
-    async def _on_disconnect_within(self, within: float) -> None:
-        try:
-            async with asyncio.timeout(within):
-                await self._on_disconnect(None)
-        except TimeoutError:
-            error = TimeoutError(f"on_disconnect took over {within:g} s and was cancelled")
-            self._owner.handler_failed("on_disconnect", error)
+    async def _part_within(self, error: Exception | None, within: float) -> None:
+        """Run `on_disconnect` in a task of its own: ours is being cancelled."""
+        task = self._spawn(self._on_disconnect(error), "goodbye")
+        await asyncio.wait([task], timeout=max(0.0, within))
+        if not task.done():
+            task.cancel()
+            late = TimeoutError(f"on_disconnect took over {within:.3g} s and was cancelled")
+            self._owner.handler_failed("on_disconnect", late)
 
-    # The queue
+    # The list
 
-    def _add(self, item: Callable[[], Awaitable[None]]) -> None:
-        if self._farewell is not None:
-            self._after_farewell.append(item)
-            return
-        self._leave_direct()
-        self._inbox.append(item)
+    def _add(self, step: _Step) -> None:
+        self._steps.append(step)
         self._wake()
 
-    def _put(self, message: Message) -> None:
-        self._inbox.append(message)
-        self._messages += 1
-        self._size += len(message)
+    def _all_steps(self) -> list[_Step]:
+        return [*self._steps] if self._now is None else [self._now, *self._steps]
+
+    def _pending_error(self) -> Exception | None:
+        """What the `on_disconnect` that is due should be called with."""
+        farewells = [step for step in self._all_steps() if isinstance(step, _Farewell)]
+        return farewells[0].error if farewells else None
+
+    def _drop_held(self, record: LinkRecord) -> None:
+        dropped = record.drop_held()
+        if dropped:
+            self._owner.messages_dropped(dropped)
+
+    def _is_dead(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def _tell_drained(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def _sleep(self) -> None:
+        self._idle = asyncio.get_running_loop().create_future()
+        try:
+            await self._idle
+        finally:
+            self._idle = None
 
     def _wake(self) -> None:
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
-
-    def _is_full(self) -> bool:
-        return self._messages >= HOLD_MESSAGES or self._size >= HOLD_BYTES
-
-    def _pause(self) -> None:
-        if self._source is not None:
-            self._source.pause_reading()
-
-    def _resume_if_low(self) -> None:
-        source = self._source
-        if source is None or not source.is_paused:
-            return
-        if self._messages <= HOLD_MESSAGES // 2 and self._size <= HOLD_BYTES // 2:
-            source.resume_reading()
-
-    # The short way
-
-    def _try_direct(self) -> None:
-        if self._busy or self._inbox or not self._may_be_direct or self._source is None:
-            return
-        if not self._direct:
-            self._direct = True
-        self._source.deliver_to(self._callbacks.on_message)
-
-    def _leave_direct(self) -> None:
-        if self._direct and self._source is not None:
-            self._direct = False
-            self._source.deliver_to(self.take)
-
-
-def _discard(message: Message) -> Any:
-    """Take what comes after the end."""

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol, TypeAlias
 
 from dromos._core import liveness
 from dromos._driver.options import Options
-from dromos.errors import ConnectionClosed, NotConnected
+from dromos.errors import BridgeError, ConnectionClosed
 from dromos.interfaces import Link
 from dromos.model import Message
 
@@ -17,6 +16,9 @@ __all__ = ["HOLD_BYTES", "HOLD_MESSAGES", "LinkRecord", "Owner"]
 HOLD_MESSAGES: Final = 64
 HOLD_BYTES: Final = 2**20
 """Received messages, and bytes of them, at which reading pauses."""
+
+Item: TypeAlias = Message | Callable[[], Awaitable[None]]
+"""A message to deliver, or a callback to run between two of them."""
 
 PAUSE_NOTICE: Final = 5.0
 """Seconds of a pause after which somebody is told."""
@@ -33,6 +35,8 @@ class Owner(Protocol):
 
     def deliver_failed(self, error: Exception) -> None: ...
 
+    def take_result(self, record: "LinkRecord", result: object) -> None: ...
+
     def reading_paused(self, record: "LinkRecord", seconds: float) -> None: ...
 
     def latency_measured(self, record: "LinkRecord", seconds: float) -> None: ...
@@ -48,10 +52,16 @@ class LinkRecord:
         dial: The task that opens it.
         opened_at: When it opened, in monotonic seconds.
         taking_over: Whether it is greeted or proven while another one serves.
-        greeted: Whether its `on_connect` has returned.
+        greeting_due: Whether its `on_connect` is next, whatever becomes of the link.
+        is_greeting: Whether its `on_connect` or `on_handover` has not ended yet.
+        introduction: The task that runs its `on_handover`.
+        greeted: Whether that has returned.
         released: Whether we let it go, so that its end is no news.
+        adopted: Whether it serves, or has served.
         latency: Seconds that the last ping took, or None.
-        held: Messages that arrived before they may be delivered.
+        held: What is to be delivered: messages, and callbacks between them.
+        waker: Called when something is held that was not there before.
+        discarded: Messages that came after the end of all delivery.
     """
 
     def __init__(self, *, number: int, handover: bool, owner: Owner, options: Options) -> None:
@@ -62,14 +72,21 @@ class LinkRecord:
         self.dial: asyncio.Task[None] | None = None
         self.dialled_at = 0.0
         self.opened_at = 0.0
+        self.greeting_due = False
+        self.is_greeting = True
+        self.introduction: asyncio.Task[None] | None = None
         self.greeted = False
         self.released = False
+        self.adopted = False
         self.received = 0
+        self.discarded = 0
         self.latency: float | None = None
-        self.held: deque[Message] = deque()
+        self.held: deque[Item] = deque()
+        self.waker: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
         self.error: ConnectionClosed | None = None
         self._held_size = 0
+        self._held_messages = 0
         self._owner = owner
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -77,7 +94,9 @@ class LinkRecord:
         self._watch: liveness.Watch | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
+        self._release_within: float | None = None
         self._proof: bytes | None = None
+        self._proof_within: float | None = None
         self._proof_timer: asyncio.TimerHandle | None = None
         self._pings = 0
         self._pinged: tuple[bytes, float] | None = None
@@ -112,14 +131,13 @@ class LinkRecord:
     def release(self, within: float, *, code: int = 1000, reason: str = "") -> None:
         """Close the link politely, and abort it if that takes too long."""
         self.released = True
+        self.taking_over = False
         if self.link is None:
             self.drop()
             return
-        self.resume_reading()
-        with suppress(NotConnected):
-            self.link.close(code, reason)
-        if self._end_timer is None:
-            self._end_timer = self._loop.call_later(within, self.abort, "no answer to our CLOSE")
+        self.link.close(code, reason)
+        self._release_within = within
+        self._limit_release()
 
     def drop(self) -> None:
         """End the dial or the link at once; nobody hears of it again."""
@@ -140,19 +158,63 @@ class LinkRecord:
         if self.link is None:
             return
         self._proof = self._ping()
-        self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
+        if not self.is_paused:
+            self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
+        elif self.taking_over:
+            # So much has come that we stopped reading: the answer is stuck behind it,
+            # and all data is life.
+            self._proof_timer = self._loop.call_later(0, self._proven)
+        else:
+            # We don't read, so no answer is expected until we do.
+            self._proof_within = within
 
-    def deliver_to(self, take: Callable[[Message], Any]) -> None:
-        """Let messages go there from now on; those that were held are the caller's."""
+    # What is delivered, and where to
+
+    def deliver_held(self) -> None:
+        """Hold messages until they are taken."""
+        if self.link is not None:
+            self.link.deliver_to(self.on_message)
+
+    def deliver_directly(self, take: Callable[[Message], Any]) -> None:
+        """Let the link call this itself, while nothing is held."""
         if self.link is not None:
             self.link.deliver_to(take)
 
-    def take_held(self) -> list[Message]:
-        """Return what was held, and hold it no longer."""
-        messages = list(self.held)
+    def discard(self) -> None:
+        """Deliver nothing any more, and count what comes."""
+        if self.link is not None:
+            self.link.deliver_to(self._discard)
+            self.resume_reading()
+
+    def put(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Have something run between two messages."""
+        self.held.append(callback)
+        if self.waker is not None:
+            self.waker()
+
+    def take(self) -> Item:
+        """Return the next thing to deliver, and go on reading if there is room again."""
+        item = self.held.popleft()
+        if not callable(item):
+            self._held_messages -= 1
+            self._held_size -= len(item)
+            self.resume_if_low()
+        return item
+
+    def resume_if_low(self) -> None:
+        """Go on reading if there is room again."""
+        if (
+            self._paused_at is not None
+            and self._held_messages <= HOLD_MESSAGES // 2
+            and self._held_size <= HOLD_BYTES // 2
+        ):
+            self.resume_reading()
+
+    def drop_held(self) -> int:
+        """Forget what is held, and return how many messages that were."""
+        dropped, self._held_messages, self._held_size = self._held_messages, 0, 0
         self.held.clear()
-        self._held_size = 0
-        return messages
+        return dropped
 
     def pause_reading(self) -> None:
         """Stop reading; a handler, or a hand-over, has enough to do."""
@@ -160,6 +222,7 @@ class LinkRecord:
             self._paused_at = self._loop.time()
             self.link.pause_reading()
             self._pause_timer = self._loop.call_later(PAUSE_NOTICE, self._notice_pause)
+            self._limit_release()
 
     def resume_reading(self) -> None:
         """Go on reading."""
@@ -169,6 +232,9 @@ class LinkRecord:
                 self._pause_timer.cancel()
             if self.link is not None:
                 self.link.resume_reading()
+            self._limit_release()
+            if self._proof is not None and self._proof_within is not None:
+                self.prove(self._proof_within)
 
     @property
     def is_paused(self) -> bool:
@@ -178,17 +244,25 @@ class LinkRecord:
     # What the link tells
 
     def on_message(self, message: Message, /) -> None:
-        """Hold a message that may not be delivered yet."""
+        """Hold a message until the handler is ready for it."""
         self.held.append(message)
+        self._held_messages += 1
         self._held_size += len(message)
-        if len(self.held) >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES:
-            if self._proof is not None:
-                # All data is life, and the answer may be stuck behind it.
-                self._proven()
+        if self.waker is not None:
+            self.waker()
+        if self._held_messages >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES:
             self.pause_reading()
+            if self._proof is not None and self.taking_over:
+                self._proven()
 
-    def on_deliver_failed(self, error: Exception, /) -> None:
+    def on_result(self, result: object, /) -> None:
+        """Pass on what a plain callback returned."""
+        self._owner.take_result(self, result)
+
+    def on_deliver_failed(self, error: BaseException, /) -> None:
         """Pass on what a handler raised."""
+        if not isinstance(error, Exception):
+            error = BridgeError("on_message was cancelled from within")
         self._owner.deliver_failed(error)
 
     def on_pong(self, payload: bytes, /) -> None:
@@ -217,6 +291,8 @@ class LinkRecord:
         self.error = error
         self.link = None
         self.taking_over = False
+        if self.waker is not None:
+            self.waker()
         self._forget_proof()
         for timer in (self._watch_timer, self._end_timer, self._pause_timer):
             if timer is not None:
@@ -251,6 +327,19 @@ class LinkRecord:
         self.link.ping(payload)
         return payload
 
+    def _limit_release(self) -> None:
+        """Give a link that we let go its time to end; none of it passes while we don't read."""
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
+        if self._release_within is not None and not self.is_paused and self.link is not None:
+            self._end_timer = self._loop.call_later(
+                self._release_within, self.abort, "no answer to our CLOSE"
+            )
+
+    def _discard(self, message: Message) -> None:
+        self.discarded += 1
+
     def _proven(self) -> None:
         self._forget_proof()
         self._owner.link_proven(self)
@@ -265,6 +354,7 @@ class LinkRecord:
 
     def _forget_proof(self) -> None:
         self._proof = None
+        self._proof_within = None
         if self._proof_timer is not None:
             self._proof_timer.cancel()
             self._proof_timer = None

@@ -108,8 +108,12 @@ class Sender:
             reason: Up to 123 bytes of UTF-8.
 
         Raises:
-            ValueError: If `code` may not be sent (RFC 6455, 7.4).
+            ValueError: If `code` may not be sent (RFC 6455, 7.4), or `reason` is no text.
+            TypeError: If `reason` is not a str.
         """
+        if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"reason must be a str, not {type(reason).__name__}")
+        reason.encode()
         if code not in (1000, 1001) and not 3000 <= code <= 4999:
             raise ValueError(f"code must be 1000, 1001 or 3000 to 4999, not {code}")
         self._outlet.close(code, reason)

@@ -86,11 +86,12 @@ class Session:
         self._next_ticket = 1
         self._grant: Grant | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._serving: LinkRecord | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._clocks = self._loop.time(), parts.wall()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._hurry: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
         self._outlet = Outlet(options, self.stop)
@@ -106,23 +107,37 @@ class Session:
             PermanentError: If the session can't go on.
         """
         self._emit(SessionStarted(endpoint=self._endpoint_name))
-        self._lane.start(self._spawn)
+        lane = self._lane.start(self._spawn)
+        lane.add_done_callback(self._lane_ended)
         error: Exception | None = None
         cancelled = False
         try:
             self._state, first = start(self._moment())
             self._carry_out((self._state, first))
             error = await asyncio.shield(self._over)
-            await self._settle()
+            await self._wind_down()
         except asyncio.CancelledError:
             cancelled = True
-            await self._close_cancelled()
+            await self._close_now()
             raise
         finally:
-            await self._clean_up()
-            self._emit(SessionEnded(error=error, cancelled=cancelled))
+            try:
+                await self._clean_up()
+            finally:
+                self._emit(SessionEnded(error=error, cancelled=cancelled))
+                self.ended.set_result(None)
         if error is not None:
             raise error
+
+    def owns(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task is one of this session's, such as the one that runs its callbacks."""
+        return task in self._tasks
+
+    def stop_now(self) -> None:
+        """End the session within `close_timeout`, whatever its handler does."""
+        self._hear(heard.StopRequested())
+        if not self._hurry.done():
+            self._hurry.set_result(None)
 
     def stop(self, code: int = 1000, reason: str = "") -> None:
         """End the session with a close frame; `run` returns when that is done."""
@@ -151,6 +166,13 @@ class Session:
             final = PermanentError(f"defect in dromos: {error!r}")
             final.__cause__ = error
             self._over.set_result(final)
+        if not self._hurry.done():
+            self._hurry.set_result(None)
+
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        """Nobody else may end the lane: without it no callback would ever run again."""
+        if self._state is not None and not self._over.done():
+            self._crash(RuntimeError("the task that runs the callbacks has ended"))
 
     def _carry_out(self, decision: Decision) -> None:
         self._state, commands = decision
@@ -269,16 +291,18 @@ class Session:
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         record.dialled_at = self._loop.time()
         self._links[number] = record
-        record.dial = self._spawn(self._dial(record, self._token()), f"dial-{number}")
+        record.dial = self._spawn(self._dial(record), f"dial-{number}")
 
-    async def _dial(self, record: LinkRecord, token: Token) -> None:
+    async def _dial(self, record: LinkRecord) -> None:
         try:
             async with self._parts.gate:
                 record.dialled_at = self._loop.time()
                 self._emit(AttemptStarted(link=record.number, handover=record.handover))
-                await self._open(record, token)
+                # Now, and not when it was ordered: a token may expire in the queue.
+                await self._open(record, self._token())
         except Exception as error:
             self._links.pop(record.number, None)
+            _forget_our_frames(error)
             override = self._parts.override(error)
             self._hear(heard.DialFailed(record.number, error, override))
         else:
@@ -315,14 +339,15 @@ class Session:
     def _adopt(self, record: LinkRecord) -> None:
         record.taking_over = False
         self._outlet.record = record
-        before, self._serving = self._serving, record
-        if before is None or before.link is None:
-            self._let_flow(record)
+        record.adopted = True
+        if record.introduction is not None:
+            self._lane.follow(record)
 
     def _greet(self, record: LinkRecord, handover: bool, within: float) -> None:
         if handover:
-            self._lane.greet_successor(record, within)
+            self._lane.introduce(record, within)
             return
+        record.handover = False
         gap = None if self._gap_since is None else self._loop.time() - self._gap_since
         self.is_connected = True
         self._emit(Connected(link=record.number, gap=gap))
@@ -331,6 +356,7 @@ class Session:
     def _release(self, record: LinkRecord, within: float | None) -> None:
         if self._outlet.record is record:
             self._outlet.record = None
+        self._forget_introduction(record)
         code, reason = self._close_frame
         if within is None:
             within = self._options.close_timeout
@@ -340,13 +366,12 @@ class Session:
         self.is_connected = False
         self._gap_since = self._loop.time()
         self._emit(Disconnected(error=error))
-        closing = [record for record in self._links.values() if record.released and record.greeted]
-        self._lane.part(error, closing)
+        self._lane.part(error)
 
-    def _let_flow(self, record: LinkRecord) -> None:
-        """Deliver a link's messages, if it is its turn: greeted, and the one before has ended."""
-        if record is self._serving and record.greeted:
-            self._lane.flow(record)
+    def _forget_introduction(self, record: LinkRecord) -> None:
+        """End the `on_handover` of a link that never came to serve."""
+        if record.introduction is not None and not record.adopted:
+            record.introduction.cancel()
 
     # ------------------------------------------------------------ what links tell
 
@@ -365,11 +390,9 @@ class Session:
         )
         if self._outlet.record is record:
             self._outlet.record = None
+        self._forget_introduction(record)
         if not record.released:
             self._hear(heard.LinkLost(record.number, error, self._parts.override(error)))
-        if self._serving is not None and self._serving is not record:
-            self._let_flow(self._serving)
-        self._lane.settle()
 
     def link_proven(self, record: LinkRecord) -> None:
         """A link answered."""
@@ -397,15 +420,15 @@ class Session:
     def greeted(self, record: LinkRecord) -> None:
         """`on_connect` returned."""
         self._hear(heard.LinkGreeted(record.number))
-        self._let_flow(record)
 
     def greeting_failed(self, record: LinkRecord, method: str, error: Exception) -> None:
         """`on_connect` raised, or took too long."""
         # On a link that is gone, that a send failed is no fault of the handler's.
         if record.link is not None or not isinstance(error, NotConnected | ConnectionClosed):
             self._emit(HandlerFailed(method=method, error=error))
-        if isinstance(error, PermanentError):
-            self._hear(heard.HandlerEnded(error))
+        final = _permanent(error)
+        if final is not None:
+            self._hear(heard.HandlerEnded(final))
             return
         self._hear(heard.GreetingFailed(record.number, error, self._parts.override(error)))
 
@@ -417,12 +440,21 @@ class Session:
     def handler_failed(self, method: str, error: Exception) -> None:
         """A callback raised."""
         self._emit(HandlerFailed(method=method, error=error))
-        if isinstance(error, PermanentError):
-            self._hear(heard.HandlerEnded(error))
+        final = _permanent(error)
+        if final is not None:
+            self._hear(heard.HandlerEnded(final))
         elif self._options.handler_errors == "raise":
             final = PermanentError(f"{self._callbacks.name}.{method} raised {error!r}")
             final.__cause__ = error
             self._hear(heard.HandlerEnded(final))
+
+    def messages_dropped(self, count: int) -> None:
+        """Messages came that the handler will not see."""
+        self._emit(MessagesDropped(count=count))
+
+    def take_result(self, record: LinkRecord, result: object) -> None:
+        """A plain `on_message` returned something."""
+        self._lane.take_result(record, result)
 
     def make_sender(self, record: LinkRecord) -> Sender:
         """Return the `send` of a link."""
@@ -430,21 +462,44 @@ class Session:
 
     # ------------------------------------------------------------ the end
 
+    async def _wind_down(self) -> None:
+        """Let links end and the handler hear everything, until somebody is in a hurry."""
+        settled = self._spawn(self._settle(), "settle")
+        await asyncio.wait((settled, self._hurry), return_when=asyncio.FIRST_COMPLETED)
+        if not settled.done():
+            settled.cancel()
+            await self._close_now()
+
     async def _settle(self) -> None:
-        """Wait for released links to end, and for the handler to have heard everything."""
         for record in list(self._links.values()):
             if record.closed is not None:
                 await asyncio.shield(record.closed)
         await self._lane.drain()
 
-    async def _close_cancelled(self) -> None:
+    async def _close_now(self) -> None:
         """Close within `close_timeout`, whatever the handler and the far side do."""
         deadline = self._loop.time() + self._options.close_timeout
         self._hear(heard.StopRequested())
-        dropped = await self._lane.cancel(deadline)
+        records = list(self._links.values())
+        for record in records:
+            # All is released by now, unless it was a defect that ended the session.
+            if not record.released:
+                self._release(record, None)
+        if self.is_connected:
+            self._part(None)
+        await self._lane.cancel(deadline)
+        for record in records:
+            self._count_dropped(record)
+            record.discard()
+        await self._wait_closed(records, deadline - self._loop.time())
+        for record in records:
+            self._count_dropped(record)
+
+    def _count_dropped(self, record: LinkRecord) -> None:
+        dropped = record.drop_held() + record.discarded
+        record.discarded = 0
         if dropped:
             self._emit(MessagesDropped(count=dropped))
-        await self._wait_closed(list(self._links.values()), deadline - self._loop.time())
 
     async def _clean_up(self) -> None:
         """Leave nothing behind: no task, no timer, no socket."""
@@ -490,3 +545,21 @@ class Session:
                 at=self._parts.wall(),
             )
         )
+
+
+def _permanent(error: Exception) -> PermanentError | None:
+    """The wish to end the session in what a handler raised, its task groups included."""
+    if isinstance(error, PermanentError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        found = (_permanent(inner) for inner in error.exceptions)
+        return next((final for final in found if final is not None), None)
+    return None
+
+
+def _forget_our_frames(error: BaseException) -> None:
+    """Leave of a traceback what is the user's: our frames hold the URL, perhaps with a token."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dromos."):
+        trace = trace.tb_next
+    error.__traceback__ = trace

@@ -20,15 +20,16 @@ def count_events(metrics: Metrics) -> Callable[[BridgeEvent], None]:
     connected: set[int] = set()
 
     def count(event: BridgeEvent) -> None:
+        step: Callable[[], None] | None = None
         match event:
             case events.SessionStarted(session=session):
                 running.add(session)
             case events.Connected(session=session):
                 connected.add(session)
-                metrics.inc_connections()
+                step = metrics.inc_connections
             case events.Disconnected(session=session):
                 connected.discard(session)
-                metrics.inc_disconnects()
+                step = metrics.inc_disconnects
             case events.RefreshStarted():
                 metrics.inc_token_refreshes()
                 return
@@ -37,6 +38,10 @@ def count_events(metrics: Metrics) -> Callable[[BridgeEvent], None]:
                 connected.discard(session)
             case _:
                 return
-        metrics.set_connection_status(len(connected) / len(running) if running else 0.0)
+        try:
+            if step is not None:
+                step()
+        finally:
+            metrics.set_connection_status(len(connected) / len(running) if running else 0.0)
 
     return count

@@ -480,9 +480,12 @@ class MemoryLink:
         else:
             self.received += 1
             try:
-                self._deliver(message)
-            except Exception as error:
+                result = self._deliver(message)
+            except (Exception, asyncio.CancelledError) as error:
                 self._listener.on_deliver_failed(error)
+            else:
+                if result is not None:
+                    self._listener.on_result(result)
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
