@@ -267,9 +267,7 @@ class Bridge:
             gate=shared.gate,
             emit=self._emit,
             override=self._override,
-            check_url=functools.partial(
-                check_made_url, allow_insecure=limits.allow_insecure_transport
-            ),
+            check_url=functools.partial(self._check_made, limits.allow_insecure_transport),
             wall=self._wall,
             roll=self._random.random,
         )
@@ -281,10 +279,17 @@ class Bridge:
             raise TypeError(
                 f"endpoint_url must be a str or a callable, not {type(endpoint).__name__}"
             )
-        url = check_url(endpoint, allow_insecure=allow_insecure)
+        self._warn_if_insecure(check_url(endpoint, allow_insecure=allow_insecure), depth=4)
+
+    def _check_made(self, allow_insecure: bool, url: object) -> str:
+        made = check_made_url(url, allow_insecure=allow_insecure)
+        self._warn_if_insecure(made, depth=2)
+        return made
+
+    def _warn_if_insecure(self, url: str, *, depth: int) -> None:
         if is_insecure(url) and not self._warned:
             self._warned = True
-            warnings.warn(f"tokens go in clear to {shown(url)}", UserWarning, stacklevel=3)
+            warnings.warn(f"tokens go in clear to {shown(url)}", UserWarning, stacklevel=depth)
 
     def _pick_dialer(self) -> Dialer:
         if self._dialer is None:

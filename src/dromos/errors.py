@@ -109,7 +109,7 @@ class TokenError(BridgeError):
         super().__init__(message)
         self.status = status
         self.code = code
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else float(retry_after)
         self.step = step
         self.malformed = malformed
         self.source = source
@@ -138,7 +138,7 @@ class HandshakeError(BridgeError):
         super().__init__(message)
         self.status = status
         self.headers: Mapping[str, str] = headers if headers is not None else {}
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else float(retry_after)
         self.body = body
 
 

@@ -7,7 +7,8 @@ all times are kept relative to now.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from dromos._core import commands as do
 from dromos._core import events as heard
@@ -15,6 +16,7 @@ from dromos._core.policy import Moment, Past, Policy
 from dromos._core.schedule import Lease, Need
 from dromos._core.session import decide, links, start, wake_at
 from dromos._core.states import (
+    Asking,
     Authorizing,
     Dialing,
     Greeting,
@@ -104,20 +106,35 @@ _TIMES = {
 
 def shift(value: Any, by: float) -> Any:
     """Return a state with all its times moved, which is what the passing of time is."""
-    if by == 0 or not is_dataclass(value) or isinstance(value, type):
+    if by == 0 or value is None:
         return value
     changes: dict[str, Any] = {}
-    for field in fields(value):
-        inner = getattr(value, field.name)
-        if field.name in _TIMES and inner is not None:
-            changes[field.name] = inner - by
-        elif is_dataclass(inner) and not isinstance(inner, type):
-            changes[field.name] = shift(inner, by)
+    for name in _fields(type(value)):
+        inner = getattr(value, name)
+        if name in _TIMES and inner is not None:
+            changes[name] = inner - by
+        elif type(inner) in _FEW:
+            changes[name] = _shift_one_of_few(inner, by)
+        elif _fields(type(inner)):
+            changes[name] = shift(inner, by)
     return replace(value, **changes) if changes else value
 
 
-@dataclass(frozen=True)
-class World:
+@cache
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+
+
+@cache
+def _shift_one_of_few(value: Lease | Past, by: float) -> Any:
+    # A hundred thousand worlds have a few hundred of these between them.
+    return shift(value, by)
+
+
+_FEW = {Lease, Past}
+
+
+class World(NamedTuple):
     """Everything that matters, as one value.
 
     Attributes:
@@ -191,36 +208,33 @@ class World:
 
     def happens(self, event: heard.Event) -> "World":
         """The event has happened; the session has not heard of it."""
-        world = replace(self, queue=(*self.queue, event))
+        world = self._replace(queue=(*self.queue, event))
         match event:
             case heard.TokenObtained(_, lease):
                 newest = max(world.generation, lease.generation)
-                return replace(world, asked=None, generation=newest)
+                return world._replace(asked=None, generation=newest)
             case heard.TokenFailed():
-                return replace(world, asked=None)
+                return world._replace(asked=None)
             case heard.LinkOpened(link):
-                return replace(
-                    world, dialing=world.dialing - {link}, open=world.open | {link}
-                )
+                return world._replace(dialing=world.dialing - {link}, open=world.open | {link})
             case heard.DialFailed(link):
-                return replace(world, dialing=world.dialing - {link})
+                return world._replace(dialing=world.dialing - {link})
             case heard.LinkLost(link):
                 return world.without(link)
             case heard.LinkGreeted(link) | heard.GreetingFailed(link):
-                return replace(world, greeting=world.greeting - {link})
+                return world._replace(greeting=world.greeting - {link})
             case heard.LinkProven(link) | heard.ProofFailed(link):
-                return replace(world, proving=world.proving - {link})
+                return world._replace(proving=world.proving - {link})
             case heard.TokenAccepted(link) | heard.TokenDeclined(link):
-                return replace(world, offering=world.offering - {link})
+                return world._replace(offering=world.offering - {link})
             case heard.StopRequested() | heard.HandlerEnded():
-                return replace(world, stopped=True)
+                return world._replace(stopped=True)
             case _:
                 return world
 
     def without(self, link: int) -> "World":
         """The link is gone, and what its callbacks would still say is not heard."""
-        return replace(
-            self,
+        return self._replace(
             dialing=self.dialing - {link},
             open=self.open - {link},
             greeting=self.greeting - {link},
@@ -234,28 +248,28 @@ class World:
         tickets = {event.ticket for event in self.queue if hasattr(event, "ticket")}
         if self.asked is not None:
             tickets.add(self.asked[0])
-        ticket = getattr(self.state, "ticket", None) or getattr(
-            getattr(self.state, "step", None), "ticket", None
-        )
+        waiting = getattr(self.state, "step", self.state)
+        if isinstance(waiting, Authorizing | Asking):
+            tickets.add(waiting.ticket)
         return Moment(
             now=0.0,
             wall=0.0,
             roll=roll,
-            link=min(set(range(1, 12)) - used),
-            ticket=min(set(range(1, 12)) - tickets - {ticket}),
+            link=next(number for number in range(1, 12) if number not in used),
+            ticket=next(number for number in range(1, 12) if number not in tickets),
         )
 
     def hears(self, policy: Policy, waited: float) -> tuple["World", tuple[do.Command, ...]]:
         """The session hears the oldest event, after some time has passed."""
         event, *rest = self.queue
-        world = replace(self, queue=tuple(rest))
+        world = self._replace(queue=tuple(rest))
         if event == heard.TimerFired():
             due = wake_at(world.state, policy, world.moment())
             waited = max(waited, due) if due is not None else waited
         before = shift(world.state, waited)
-        fresh = replace(world, queue=self.queue).moment()
+        fresh = world._replace(queue=self.queue).moment()
         state, commands = decide(policy, before, event, fresh)
-        world = replace(world, state=state)
+        world = world._replace(state=state)
         for command in commands:
             world = world.obeys(command)
         return world, commands
@@ -265,33 +279,33 @@ class World:
         match command:
             case do.Authorize(ticket, need, generation):
                 # The driver drops the question before.
-                return replace(self, asked=(ticket, need, generation))
+                return self._replace(asked=(ticket, need, generation))
             case do.Dial(link):
-                assert not self.stopped or not isinstance(self.state, Stopped), "dials after the end"
-                return replace(self, dialing=self.dialing | {link})
+                assert not isinstance(self.state, Stopped), "dials after the end"
+                return self._replace(dialing=self.dialing | {link})
             case do.Adopt(link):
-                return replace(self, outlet=link)
+                return self._replace(outlet=link)
             case do.Greet(link, handover):
                 if not handover:
                     assert not self.connected, "on_connect twice without on_disconnect"
-                world = replace(self, connected=True)
-                return replace(world, greeting=world.greeting | (self.open & {link}))
+                world = self._replace(connected=True)
+                return world._replace(greeting=world.greeting | (self.open & {link}))
             case do.Prove(link):
-                return replace(self, proving=self.proving | (self.open & {link}))
+                return self._replace(proving=self.proving | (self.open & {link}))
             case do.Reauthenticate(link):
-                return replace(self, offering=self.offering | (self.open & {link}))
+                return self._replace(offering=self.offering | (self.open & {link}))
             case do.Release(link) | do.Drop(link):
                 return self.without(link)
             case do.Abort(link):
                 if link not in self.open:
                     return self
                 lost = heard.LinkLost(link, PROOF_ERROR)
-                return replace(self.without(link), queue=(*self.queue, lost))
+                return self.without(link)._replace(queue=(*self.queue, lost))
             case do.Part():
                 assert self.connected, "on_disconnect without on_connect"
-                return replace(self, connected=False)
+                return self._replace(connected=False)
             case do.Finish():
-                return replace(self, finished=self.finished + 1, asked=None)
+                return self._replace(finished=self.finished + 1, asked=None)
             case do.Announce():
                 return self
 
@@ -333,7 +347,7 @@ def first_world() -> World:
     """The world when a session starts."""
     world = World(state=Authorizing(ticket=0, past=Past()))
     state, commands = start(replace(world.moment(), ticket=1))
-    world = replace(world, state=state)
+    world = world._replace(state=state)
     for command in commands:
         world = world.obeys(command)
     return world
@@ -371,9 +385,11 @@ def key(world: World, scope: Scope) -> tuple[Any, ...]:
             case Greeting(link=link, lease=held):
                 parts += [name(link), lease(held), scope.remembers and state.open_since < -10]
             case Open(link=link, lease=held, newest=newest, step=step):
-                parts += [name(link), lease(held), lease(newest), scope.remembers and state.open_since < -10]
+                parts += [name(link), lease(held), lease(newest)]
+                parts += [scope.remembers and state.open_since < -10]
                 parts += [type(step).__name__, min(state.denied, 2), state.single]
                 parts += [getattr(step, "refused", None) is not None]
+                parts += [getattr(step, "has_token", False)]
                 if isinstance(step, Succeeding):
                     parts += [name(step.link), lease(step.lease), step.phase]
                 if hasattr(step, "ticket"):

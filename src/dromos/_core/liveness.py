@@ -58,11 +58,11 @@ def look(watch: Watch, *, now: float, idle: float, paused: bool) -> tuple[Watch,
     """
     heard = max(watch.since, now - idle)
     if paused:
-        after = replace(watch, since=now, pinged=None, at=now + watch.interval)
+        after = replace(watch, since=now, at=now + watch.interval)
         return after, Action.PING if now >= watch.at else Action.NOTHING
     if watch.pinged is not None and heard < watch.pinged:
         if now < watch.deadline:
-            return replace(watch, at=watch.deadline), Action.NOTHING
+            return watch, Action.NOTHING
         if now - watch.at > LATE:
             # We were late ourselves: the answer may be waiting in the socket.
             return replace(watch, deadline=now + GRACE, at=now + GRACE), Action.NOTHING

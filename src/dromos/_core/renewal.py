@@ -1,5 +1,6 @@
 """How a token, and with it the link, is renewed while a link is open."""
 
+import math
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -86,12 +87,17 @@ def due(state: Open, policy: Policy, moment: Moment) -> float | None:
     if lease.lifetime is not None:
         left = remaining(lease, now=moment.now, wall=moment.wall)
         at = moment.now + left - state.step.lead
-        # The floor keeps a token that is always due from being renewed in a loop.
-        asked = state.past.asked
-        times.append(at if asked is None else max(at, asked + floor(lease)))
+        # The floors keep a token that is always due from being renewed in a loop.
+        times.append(max(at, _soonest(state), state.opened + backoff.FLOOR))
     if policy.max_link_age is not None and not state.single:
         times.append(state.opened + max(RENEWAL_FLOOR, policy.max_link_age))
     return min(times) if times else None
+
+
+def _soonest(state: Open) -> float:
+    """When a newer token may be asked for again."""
+    asked = state.past.asked
+    return -math.inf if asked is None else asked + floor(state.newest)
 
 
 def is_due(state: Open, policy: Policy, moment: Moment) -> bool:
@@ -115,11 +121,16 @@ def settle(policy: Policy, state: Greeting | Open, lease: Lease, moment: Moment)
 
 
 def ask_soon(state: Open, moment: Moment) -> Decision:
-    """Ask for a newer token, but not for a link that has only just opened."""
-    soonest = state.opened + RENEWAL_FLOOR
-    if moment.now < soonest:
-        return replace(state, step=Postponed(until=soonest)), ()
-    return ask(state, moment)
+    """Ask for a newer token, but not for a link that has only just opened, nor again at once."""
+    latest = state.opened if state.past.asked is None else max(state.opened, state.past.asked)
+    soonest = latest + RENEWAL_FLOOR
+    if moment.now >= soonest:
+        return ask(state, moment)
+    if isinstance(state.step, Postponed):
+        # It may be to replace a refused token, and still is.
+        step = replace(state.step, until=min(state.step.until, soonest))
+        return replace(state, step=step), ()
+    return replace(state, step=Postponed(until=soonest)), ()
 
 
 def ask(state: Open, moment: Moment) -> Decision:
@@ -135,21 +146,31 @@ def ask(state: Open, moment: Moment) -> Decision:
     return state, (Authorize(moment.ticket, Need.RENEW, state.newest.generation),)
 
 
+def _ask_in_turn(state: Open, moment: Moment) -> Decision:
+    """Ask for a newer token, but no sooner than the floor allows."""
+    soonest = _soonest(state)
+    if moment.now < soonest - TIMER_TOLERANCE:
+        return replace(state, step=Postponed(until=soonest)), ()
+    return ask(state, moment)
+
+
 def renew(state: Open, moment: Moment) -> Decision:
     """The token, or the link, is due."""
     assert isinstance(state.step, Settled)
     if _is_fresh(state.newest, state.step.lead, moment):
         # Only the link is too old: the token will do for the next one.
         return dial_successor(state, state.newest, moment)
-    return ask(state, moment)
+    return _ask_in_turn(state, moment)
 
 
 def retry_renewal(policy: Policy, state: Open, step: Postponed, moment: Moment) -> Decision:
-    """Go on with a renewal that failed: with the token that was not used, if there is one."""
-    unused = state.newest.generation != state.lease.generation and not state.single
+    """Go on with a renewal that failed: with the token that it had, if it had one."""
     ahead = lead(state.newest, buffer=policy.refresh_buffer, roll=0.0)
-    if step.refused is None and unused and _is_fresh(state.newest, ahead, moment):
+    if step.has_token and _is_fresh(state.newest, ahead, moment):
         return dial_successor(state, state.newest, moment)
+    if step.refused is None and state.tries:
+        return _ask_in_turn(state, moment)
+    # A refused token is no good meanwhile, and a request was put off long enough.
     return ask(state, moment)
 
 
@@ -174,7 +195,11 @@ def renewed(
     if policy.renewal == "keep" or state.single:
         return settle(policy, replace(state, tries=0), lease, moment), ()
     if policy.in_band and not known:
-        return replace(state, step=InBand(lease=lease)), (Reauthenticate(state.link),)
+        # A handler that hangs must not keep the token from the far side.
+        left = remaining(state.lease, now=moment.now, wall=moment.wall)
+        within = min(policy.connect_timeout, max(RENEWAL_FLOOR, left / 2))
+        step = InBand(lease=lease, until=moment.now + within)
+        return replace(state, step=step), (Reauthenticate(state.link),)
     return dial_successor(state, lease, moment)
 
 
@@ -226,7 +251,7 @@ def succeed_to_lost(
             )
             adopted = Announce(HandedOver(old=state.link, new=step.link))
             return greeting, (Adopt(step.link), adopted)
-        case Phase.PROVE:
+        case _:  # Phase.PROVE
             adopted = Announce(HandedOver(old=state.link, new=step.link))
             return taken_over(policy, state, step, moment), (Adopt(step.link), adopted)
 
@@ -238,15 +263,16 @@ def fail_successor(
     error: Exception,
     override: Verdict | None,
     moment: Moment,
+    stage: Stage = Stage.LINK,
 ) -> Decision:
     """The next link did not come to serve; this one does, and we try again later."""
     unexpired = not is_expired(step.lease, now=moment.now, wall=moment.wall)
     denied = state.denied + 1 if unexpired and _is_unwanted(error) else 0
     if denied >= SECOND_LINK_REFUSALS:
         stopped = Announce(RenewalStopped(link=state.link, error=error))
-        single = replace(state, single=True, denied=denied, tries=0)
+        single = replace(state, single=True, tries=0)
         return settle(policy, single, step.lease, moment), (stopped,)
-    failure = Failure(error=error, stage=Stage.DIAL, override=override, lease=step.lease)
+    failure = Failure(error=error, stage=stage, override=override, lease=step.lease)
     return postpone(policy, replace(state, denied=denied), failure, moment)
 
 
@@ -264,6 +290,10 @@ def postpone(
 
     `refused` is the token that was to be replaced, and still is.
     """
+    if _is_stable(policy, state, moment):
+        # All that counts at the first failure of a renewal is from before this link.
+        past = replace(state.past, ever_stable=True)
+        state = replace(state, past=past if state.tries else past.after_stability())
     # The user's limits are about attempts without a link.
     endless = replace(policy.retry, max_attempts=None, max_elapsed=None)
     outcome = weigh(replace(policy, retry=endless), state.past, failure, moment)
@@ -279,7 +309,6 @@ def postpone(
         outcome.past,
         failures=state.past.failures,
         first_failure=state.past.first_failure,
-        short_links=state.past.short_links,
         last_delay=state.past.last_delay,
     )
     state = replace(state, past=past)
@@ -289,10 +318,13 @@ def postpone(
         told = Announce(RenewalFailed(error=failure.error, retry_in=outcome.delay))
         return replace(state, step=step, tries=state.tries + 1), (told,)
     least = asked_to_wait(failure.error) or 0.0
-    if failure.stage is Stage.TOKEN:
+    has_token = failure.stage is not Stage.TOKEN
+    if not has_token:
         # The source would not be asked any sooner.
         least = max(least, floor(state.newest))
-    return _try_later(state, failure.error, moment, least=least, refused=refused)
+    return _try_later(
+        state, failure.error, moment, least=least, refused=refused, has_token=has_token
+    )
 
 
 def _try_later(
@@ -302,10 +334,10 @@ def _try_later(
     *,
     least: float,
     refused: int | None = None,
+    has_token: bool = False,
 ) -> Decision:
-    tries = state.tries + 1
-    step = min(RENEWAL_CAP, 2.0 ** min(tries - 1, 10))
-    delay = backoff.lengthened(backoff.spread(step, moment.roll), least=least, roll=moment.roll)
+    most = min(RENEWAL_CAP, 2.0 ** min(state.tries, 10))
+    delay = backoff.lengthened(backoff.spread(most, moment.roll), least=least, roll=moment.roll)
     told = Announce(RenewalFailed(error=error, retry_in=delay))
-    postponed = Postponed(until=moment.now + delay, refused=refused)
-    return replace(state, step=postponed, tries=tries), (told,)
+    step = Postponed(until=moment.now + delay, refused=refused, has_token=has_token)
+    return replace(state, step=step, tries=state.tries + 1), (told,)

@@ -72,7 +72,7 @@ from dromos._core.states import (
     Succeeding,
     Waiting,
 )
-from dromos._core.verdict import Stage
+from dromos._core.verdict import Stage, asked_to_wait
 from dromos.events import (
     AttemptFailed,
     Flapped,
@@ -92,7 +92,7 @@ def start(moment: Moment) -> Decision:
 def wake_at(state: State, policy: Policy, moment: Moment) -> float | None:
     """When `TimerFired` should come, in monotonic seconds; None if nothing is to come."""
     match state:
-        case Waiting(until=until) | Open(step=Postponed(until=until)):
+        case Waiting(until=until) | Open(step=Postponed(until=until) | InBand(until=until)):
             return until
         case Open(step=Settled()):
             return renewal.due(state, policy, moment)
@@ -120,7 +120,7 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         case Waiting(), SuspendNoticed():
             # Whatever we were waiting out is over; but a whole fleet may have slept.
             soon = now + backoff.delay(policy.retry, failures=1, roll=moment.roll)
-            return replace(state, until=min(state.until, soon)), ()
+            return replace(state, until=max(state.not_before, min(state.until, soon))), ()
         case Authorizing(ticket=asked, past=past), TokenObtained(ticket, lease) if ticket == asked:
             past = past.with_token(lease.generation, replaced=state.refused is not None)
             return Dialing(link=moment.link, lease=lease, past=past), (Dial(moment.link),)
@@ -188,6 +188,11 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         case Open(link=link, step=InBand(lease=lease)), TokenDeclined(declined) if declined == link:
             return renewal.dial_successor(state, lease, moment)
 
+        case Open(step=InBand(lease=lease, until=until)), TimerFired() if (
+            now >= until - renewal.TIMER_TOLERANCE
+        ):
+            return renewal.dial_successor(state, lease, moment)
+
         # ---- Open: the successor opens, is greeted, is proven, takes over.
         case Open(step=Succeeding(link=link, phase=Phase.DIAL) as step), LinkOpened(opened) if (
             opened == link
@@ -213,7 +218,7 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         case Open(step=Succeeding(link=link) as step), DialFailed(failed, error, override) if (
             failed == link
         ):
-            return renewal.fail_successor(policy, state, step, error, override, moment)
+            return renewal.fail_successor(policy, state, step, error, override, moment, Stage.DIAL)
         case Open(step=Succeeding(link=link) as step), LinkLost(failed, error, override) if (
             failed == link
         ):
@@ -221,7 +226,9 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         case Open(step=Succeeding(link=link) as step), GreetingFailed(failed, error, override) if (
             failed == link
         ):
-            after, commands = renewal.fail_successor(policy, state, step, error, override, moment)
+            after, commands = renewal.fail_successor(
+                policy, state, step, error, override, moment, Stage.GREETING
+            )
             return after, (Release(link), *commands)
         case Open(step=Succeeding(link=link) as step), ProofFailed(failed, error) if failed == link:
             after, commands = renewal.fail_successor(policy, state, step, error, None, moment)
@@ -282,7 +289,14 @@ def _wait(again: Again, failure: Failure, moment: Moment, refused: int | None = 
     news.append(
         Announce(RetryScheduled(delay=again.delay, failures=past.failures, error=failure.error))
     )
-    return Waiting(until=moment.now + again.delay, past=past, refused=refused), tuple(news)
+    asked = asked_to_wait(failure.error) or 0.0
+    waiting = Waiting(
+        until=moment.now + again.delay,
+        past=past,
+        refused=refused,
+        not_before=moment.now + min(again.delay, asked),
+    )
+    return waiting, tuple(news)
 
 
 def _lose(
@@ -301,7 +315,11 @@ def _lose(
     closing = (Release(state.link),) if stage is Stage.GREETING else ()
     if isinstance(outcome, Over):
         return _finish(outcome.error, *closing, Part(outcome.error))
-    after, commands = _wait(outcome, failure, moment)
+    refused = None
+    if isinstance(state, Open) and isinstance(state.step, Postponed | Asking):
+        # A token that a successor was refused with is still to be replaced.
+        refused = state.step.refused
+    after, commands = _wait(outcome, failure, moment, refused)
     return after, (*closing, Part(error), *commands)
 
 

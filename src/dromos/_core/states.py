@@ -11,11 +11,15 @@ from dromos._core.schedule import Lease
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """No link, until it is time for the next attempt."""
+    """No link, until it is time for the next attempt.
+
+    What the far side asked for (`not_before`) is kept even if the rest is cut short.
+    """
 
     until: float
     past: Past
     refused: int | None = None
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,17 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Postponed:
-    """A renewal failed; the next try comes later."""
+    """A renewal failed; the next try comes later.
+
+    Attributes:
+        until: When.
+        refused: The token that is to be replaced first, or None.
+        has_token: Whether only the dial is to be tried again, with the newest token.
+    """
 
     until: float
     refused: int | None = None
+    has_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +85,10 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InBand:
-    """The handler renews the token on the live link."""
+    """The handler renews the token on the live link, and has so long for it."""
 
     lease: Lease
+    until: float
 
 
 class Phase(enum.Enum):

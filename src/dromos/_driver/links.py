@@ -96,7 +96,7 @@ class LinkRecord:
         self._end_timer: asyncio.TimerHandle | None = None
         self._release_within: float | None = None
         self._proof: bytes | None = None
-        self._proof_within: float | None = None
+        self._proof_within = 0.0
         self._proof_timer: asyncio.TimerHandle | None = None
         self._pings = 0
         self._pinged: tuple[bytes, float] | None = None
@@ -158,15 +158,14 @@ class LinkRecord:
         if self.link is None:
             return
         self._proof = self._ping()
+        self._proof_within = within
         if not self.is_paused:
             self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
         elif self.taking_over:
             # So much has come that we stopped reading: the answer is stuck behind it,
             # and all data is life.
             self._proof_timer = self._loop.call_later(0, self._proven)
-        else:
-            # We don't read, so no answer is expected until we do.
-            self._proof_within = within
+        # Otherwise no answer is expected until we read again.
 
     # What is delivered, and where to
 
@@ -223,6 +222,10 @@ class LinkRecord:
             self.link.pause_reading()
             self._pause_timer = self._loop.call_later(PAUSE_NOTICE, self._notice_pause)
             self._limit_release()
+            if self._proof_timer is not None and not self.taking_over:
+                # The answer can't be seen now, so it is not late either.
+                self._proof_timer.cancel()
+                self._proof_timer = None
 
     def resume_reading(self) -> None:
         """Go on reading."""
@@ -233,8 +236,9 @@ class LinkRecord:
             if self.link is not None:
                 self.link.resume_reading()
             self._limit_release()
-            if self._proof is not None and self._proof_within is not None:
-                self.prove(self._proof_within)
+            if self._proof is not None and self._proof_timer is None:
+                within = self._proof_within
+                self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
 
     @property
     def is_paused(self) -> bool:
@@ -354,7 +358,6 @@ class LinkRecord:
 
     def _forget_proof(self) -> None:
         self._proof = None
-        self._proof_within = None
         if self._proof_timer is not None:
             self._proof_timer.cancel()
             self._proof_timer = None

@@ -23,7 +23,7 @@ from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Grant, Options, Parts
 from dromos._driver.sending import Outlet, Sender
-from dromos.errors import ConnectionClosed, HandshakeError, NotConnected, PermanentError
+from dromos.errors import ConnectionClosed, HandshakeError, NotConnected, PermanentError, TokenError
 from dromos.events import (
     AttemptStarted,
     BridgeEvent,
@@ -280,6 +280,14 @@ class Session:
             event = heard.TokenObtained(command.ticket, grant.lease)
         self._hear(event)
 
+    def _unexpired_token(self) -> Token:
+        """The newest token: the one of the order may have expired in the queue of dials."""
+        token = self._token()
+        expires = token.expires_at
+        if expires is not None and expires <= self._parts.wall():
+            raise TokenError("the token expired before its turn to dial", step="token")
+        return token
+
     def _token(self) -> Token:
         assert self._grant is not None, "the core orders nothing with a token before there is one"
         return self._grant.token
@@ -298,8 +306,7 @@ class Session:
             async with self._parts.gate:
                 record.dialled_at = self._loop.time()
                 self._emit(AttemptStarted(link=record.number, handover=record.handover))
-                # Now, and not when it was ordered: a token may expire in the queue.
-                await self._open(record, self._token())
+                await self._open(record, self._unexpired_token())
         except Exception as error:
             self._links.pop(record.number, None)
             _forget_our_frames(error)
