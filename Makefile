@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Some searches of the core, shallower than in the main run: enough to visit everything.
+export SHALLOW := STORM_SEEDS=200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz mutants venv format lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,19 +23,20 @@ pythons: .venv/test     ## run the tests on the other CPythons only
 
 gate: lint types imports coverage changelog     ## everything a change must pass, besides the tests
 
-lint: .venv/dev         ## ruff: lint and format
+lint: .venv/dev         ## ruff, and the list of files in ARCHITECTURE.md
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python scripts/file_map.py --check
 
 types: .venv/dev        ## mypy strict and pyright strict
 	$(BIN)/mypy
-	$(BIN)/pyright --warnings --pythonpath $(BIN)/python
+	$(BIN)/pyright --warnings --project pyproject.toml --pythonpath $(BIN)/python
 
 imports: .venv/dev      ## the architecture's contracts
 	$(BIN)/lint-imports --no-logo
 
 coverage: .venv/dev     ## the core, by its own tests: every branch
-	$(BIN)/coverage run -m pytest -q tests/core
+	$(SHALLOW) $(BIN)/coverage run -m pytest -q -m "not slow" --timeout=0 tests/core
 	$(BIN)/coverage report --include='src/dromos/_core/*' --fail-under=100
 
 changelog: .venv/dev    ## what the fragments in changelog.d will say
@@ -44,7 +47,7 @@ fuzz: .venv/test        ## a longer differential fuzz of the dialers (FUZZ_STREA
 	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
-	$(BIN)/mutmut run
+	$(SHALLOW) $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 venv: .venv/dev         ## set up for development
@@ -52,6 +55,13 @@ venv: .venv/dev         ## set up for development
 format: .venv/dev       ## let ruff repair what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+map: .venv/test         ## write what ARCHITECTURE.md says of files and states anew
+	$(BIN)/python scripts/file_map.py
+	$(BIN)/python -m tests.core.diagram
+
+diagram: .venv/test     ## draw the state machine in ARCHITECTURE.md as the exploration finds it
+	$(BIN)/python -m tests.core.diagram
 
 lock:                   ## write the locks anew after a change of dependencies
 	scripts/lock.sh
@@ -63,7 +73,7 @@ clean:                  ## remove the environments and all that was generated
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dromos needs Python 3.11 or newer: make PYTHON=python3.x")'
 	@echo 'setting up .venv'
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/demo: requirements.lock pyproject.toml | .venv/bin/python
 	@$(PIP) -r requirements.lock

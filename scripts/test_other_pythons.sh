@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests on every supported CPython of this machine but the one of .venv, one after the other.
 #   scripts/test_other_pythons.sh [PYTEST ARGUMENTS...]
-# Leaves the tests marked `slow` to the main run. Set PYTHONS to choose, e.g. PYTHONS="3.13".
+# Leaves the tests marked `slow`, and the deepest searches, to the main run. Set PYTHONS to choose, e.g. PYTHONS="3.13".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,8 @@ for wanted in ${PYTHONS:-3.11 3.12 3.13 3.14}; do
         touch "$env/ready"
     fi
     code=0
-    output=$("$env/bin/python" -m pytest -q -m "not slow" -p no:cacheprovider "$@" 2>&1) || code=$?
+    # shellcheck disable=SC2086   # settings, as NAME=VALUE words
+    output=$(env ${SHALLOW:-} "$env/bin/python" -m pytest -q -m "not slow" -p no:cacheprovider "$@" 2>&1) || code=$?
     [ "$code" = 0 ] || { echo "$output"; failed=1; }
     echo "CPython $wanted: $(tail -n 1 <<<"$output")"
 done
