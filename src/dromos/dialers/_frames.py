@@ -1,4 +1,4 @@
-"""What RFC 6455 asks of frames and picows' parser leaves to its user.  Pure."""
+"""What RFC 6455 asks of frames and an engine's parser leaves to its user.  Pure."""
 
 import codecs
 from typing import Final
@@ -40,6 +40,11 @@ class Assembly:
         self._decoder = codecs.getincrementaldecoder("utf-8")() if text else None
         self._texts: list[str] = []
         self._pieces: list[bytes] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived."""
+        return self._size
 
     def add(self, payload: bytes, *, final: bool) -> Message | None:
         """Take a fragment; return the message if this is its last.

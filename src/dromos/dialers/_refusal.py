@@ -10,13 +10,11 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from picows import WSHandshakeError, WSInvalidHeaderError
-
 from dromos.dialers._request import Redactor, Request
 from dromos.errors import HandshakeError
 from dromos.model import REDACTED
 
-__all__ = ["Headers", "failed", "refused", "retry_after"]
+__all__ = ["Headers", "cause", "failed", "parse_head", "refused", "retry_after"]
 
 BODY: Final = 1024
 """Bytes of an answer's body that are kept."""
@@ -71,13 +69,18 @@ class Headers(Mapping[str, str]):
         return repr(self._values)
 
 
-def refused(error: WSHandshakeError, request: Request) -> HandshakeError:
+def refused(
+    request: Request, head: bytes, body: bytes, *, bad_header: str | None = None
+) -> HandshakeError:
     """Return the error for an answer that is not a good upgrade.
 
-    The foreign error holds the answer as it came, so it must not be chained.
+    Args:
+        request: What was asked.
+        head: The answer as it came, so it must not be chained.
+        body: As much of it as came together with the head.
+        bad_header: The name of the header that spoils an upgrade.
     """
-    head = error.raw_header or b""
-    status, headers = _parse_head(head)
+    status, headers = parse_head(head)
     target = headers.get("location")
     if target is not None:
         headers["location"] = target = _origin(request.url, target)
@@ -88,11 +91,11 @@ def refused(error: WSHandshakeError, request: Request) -> HandshakeError:
         }
     )
     return HandshakeError(
-        _why(error, status, target if status and 300 <= status < 400 else None, request),
+        _why(bad_header, status, target if status and 300 <= status < 400 else None, request),
         status=status,
         headers=shown,
         retry_after=retry_after(headers),
-        body=_body(error.raw_body or b"", headers, request.redactor),
+        body=_body(body, headers, request.redactor),
     )
 
 
@@ -154,7 +157,7 @@ def _timestamp(value: str) -> float | None:
         return None
 
 
-def _parse_head(head: bytes) -> tuple[int | None, dict[str, str]]:
+def parse_head(head: bytes) -> tuple[int | None, dict[str, str]]:
     """Return status and headers of an answer, as far as there are any.
 
     picows gives neither for a status that Python has no name for (Cloudflare's
@@ -189,7 +192,7 @@ def _origin(base: str, target: str) -> str:
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
 
 
-def _why(error: WSHandshakeError, status: int | None, target: str | None, request: Request) -> str:
+def _why(bad_header: str | None, status: int | None, target: str | None, request: Request) -> str:
     where = request.origin
     if status is None:
         return f"{where} did not answer in HTTP/1.1"
@@ -198,8 +201,8 @@ def _why(error: WSHandshakeError, status: int | None, target: str | None, reques
         if target is not None:
             answer += f", a redirect to {request.redactor.text(target)}, which is not followed"
         return answer
-    if isinstance(error, WSInvalidHeaderError):
-        return f"{where} answered the upgrade with a missing or wrong {error.name} header"
+    if bad_header is not None:
+        return f"{where} answered the upgrade with a missing or wrong {bad_header} header"
     return f"{where} answered the upgrade with a malformed response"
 
 
