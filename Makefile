@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Some searches of the core, shallower than in the main run: enough to visit everything.
-export SHALLOW := STORM_SEEDS=200
+export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test pythons gate lint types imports coverage changelog fuzz mutants venv format map diagram lock clean

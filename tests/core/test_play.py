@@ -669,6 +669,17 @@ def test_a_handler_that_declines_has_the_link_handed_over() -> None:
     assert 2 == play.state.step.lease.generation
 
 
+def test_a_handler_that_takes_too_long_has_the_link_handed_over() -> None:
+    play = connected(IN_BAND).until_due().obtains(2).waits(30).until_due()
+
+    play.orders(Dial(2, handover=True)).is_in(Succeeding).hears(TokenAccepted(1)).orders()
+
+
+def test_a_handler_has_half_of_what_the_old_token_lives_and_a_second_at_least() -> None:
+    connected(IN_BAND, life=40).until_due().obtains(2).waits(20 * 1.05 / 2)
+    connected(IN_BAND, life=2).until_due().obtains(2).waits(1)
+
+
 def test_an_in_band_renewal_makes_the_waits_short_again() -> None:
     play = connected(IN_BAND, life=4)
     for wait in (1.05, 1.1, 2.1):

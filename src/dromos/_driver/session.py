@@ -10,7 +10,7 @@ import inspect
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from dromos._core import commands as do
 from dromos._core import events as heard
@@ -558,9 +558,7 @@ def _permanent(error: Exception) -> PermanentError | None:
     """The wish to end the session in what a handler raised, its task groups included."""
     if isinstance(error, PermanentError):
         return error
-    if not isinstance(error, ExceptionGroup):
-        return None
-    inside = cast("tuple[Exception, ...]", error.exceptions)
+    inside: tuple[Exception, ...] = getattr(error, "exceptions", ())
     found = (_permanent(inner) for inner in inside)
     return next((final for final in found if final is not None), None)
 
