@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -11,7 +12,7 @@ from dromos._core import schedule
 from dromos._core.schedule import Need
 from dromos.errors import InteractionRequired, PermanentError, TokenError
 from dromos.model import AuthStrategy, Token
-from dromos.oauth.cache import Grant, TokenCache, cache_for
+from dromos.oauth.cache import Grant, TokenCache, _sleep_until, cache_for
 from tests.oauth.fake_provider import (
     EPOCH,
     FakeProvider,
@@ -1137,3 +1138,11 @@ def test_each_loop_has_a_cache_of_its_own():
     asyncio.run(once())
 
     assert 2 == len(provider.reads)
+
+
+async def test_a_remainder_too_small_to_move_a_clock_does_not_spin():
+    await asyncio.sleep(1e6)
+    moment = math.nextafter(asyncio.get_running_loop().time(), math.inf)
+
+    async with asyncio.timeout(1):
+        await _sleep_until(moment)

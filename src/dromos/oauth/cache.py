@@ -49,6 +49,9 @@ LATCH: Final = 30.0
 READ_FLOOR: Final = 1.0
 """Seconds between two readings of a token, unless a refresh is about to follow."""
 
+TICK: Final = 0.001
+"""The shortest sleep that is worth its while, in seconds."""
+
 LONGEST_READ: Final = 60.0
 """Seconds for a provider to return a token it has; the gateway client's own limit is 10."""
 
@@ -562,9 +565,10 @@ def _is_later(told: Lease, held: Lease) -> bool:
 
 async def _sleep_until(moment: float) -> None:
     loop = asyncio.get_running_loop()
-    # A timer may fire early by the clock's resolution, and a floor is a floor.
+    # A timer may fire early by the clock's resolution, and a floor is a floor.  But
+    # what is left then may be too little to move a clock at all.
     while (left := moment - loop.time()) > 0:  # noqa: ASYNC110
-        await asyncio.sleep(left)
+        await asyncio.sleep(max(left, TICK))
 
 
 def _checked(token: object, *, step: str) -> Token:
