@@ -13,11 +13,9 @@ from dromos.testing import FarSide, Gateway
 README = Path(__file__).parent.parent.parent / "README.md"
 
 
-def example() -> str:
-    """The first Python block."""
-    found = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+def example(number: int = 0) -> str:
+    """A Python block."""
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[number]
 
 
 async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +51,16 @@ async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture
         out += capsys.readouterr().out
 
     assert "disconnected None" in out
+
+
+def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example(1), str(README), "exec"), {})
+
+    out = capsys.readouterr().out
+    assert "disconnected: link closed by the far side" in out
+    assert "received back again" in out
+    assert out.endswith("disconnected: None\n")
+
+
+def test_every_python_example_is_run_here() -> None:
+    assert 2 == README.read_text().count("```python")
