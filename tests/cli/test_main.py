@@ -1,5 +1,6 @@
 """The command itself: its version, its help, and what it says without its extra."""
 
+import os
 import subprocess
 import sys
 
@@ -51,3 +52,17 @@ def test_connecting_loads_neither_demonstration_nor_fakes():
 
     assert "dromos.testing" not in loaded
     assert "dromos.demo.script" not in loaded
+
+
+def test_the_command_speaks_of_its_flags_and_not_of_the_library():
+    done = subprocess.run(
+        [sys.executable, "-m", "dromos", "connect", "ws://far.example", "--token-env", "T"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "T": "t"},
+        check=False,
+    )
+
+    assert 2 == done.returncode
+    assert "--insecure" in done.stderr
+    assert "allow_insecure_transport" not in done.stderr

@@ -84,9 +84,20 @@ def connect(
         click.echo(f"dromos: {escape(f'{error}{cause}')}", err=True)
         sys.exit(CONFIGURATION)
     except Misuse as error:
-        raise click.UsageError(escape(str(error))) from error
+        raise click.UsageError(escape(_in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _in_words_of_the_command(message: str) -> str:
+    """Say flags where the library says arguments."""
+    for argument, flag in (
+        ("endpoint_url", "URL"),
+        ("allow_insecure_transport=True", "--insecure"),
+        ("connection_id", "--connection-id"),
+    ):
+        message = message.replace(argument, flag)
+    return message
 
 
 def _tokens(connection_id: str | None, gateway: str | None, token_env: str | None) -> Tokens:
