@@ -112,7 +112,7 @@ class _StdlibLogger:
     ) -> None:
         if not self._logger.isEnabledFor(level):
             return
-        text = " ".join([msg, *(f"{name}={value}" for name, value in facts.items())])
+        text = " ".join([msg, *(f"{name}={_shown(value)}" for name, value in facts.items())])
         if error is not None:
             text = f"{text} error={str(error) or type(error).__name__}"
         extra = {f"dromos_{name}": value for name, value in facts.items()}
@@ -120,6 +120,11 @@ class _StdlibLogger:
         # A traceback of the user's own code helps; one of ours would only be noise.
         with_trace = error if msg == "bridge.handler_failed" else None
         self._logger.log(level, "%s", text, extra=extra, exc_info=with_trace)
+
+
+def _shown(value: object) -> str:
+    """Milliseconds are enough for people; the extra fields have all digits."""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _facts(event: BridgeEvent) -> dict[str, Any]:
