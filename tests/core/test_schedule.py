@@ -193,3 +193,9 @@ def test_a_waiting_session_looks_again_within_half_a_minute():
 
 def test_the_needs_have_names():
     assert ["dial", "renew", "replace"] == [need.value for need in Need]
+
+
+def test_a_lifetime_of_one_second_is_one_as_issued() -> None:
+    held = schedule.lease(generation=1, expires_wall=1000.5, lifetime=1.0, now=0.0, wall=1000.0)
+
+    assert 1.0 == held.lifetime
