@@ -135,6 +135,18 @@ class LinkListener(Protocol):
     def on_resume_writing(self) -> None:
         """The write buffer went below its low-water mark."""
 
+    def on_going_away(self, error: ConnectionClosed, /) -> None:
+        """The far side announced, with a CLOSE of 1001 or 1012, that it goes away.
+
+        The engine has not answered yet: it answers once `Link.close` is called,
+        or the link ends.  `Link.send` raises NotConnected meanwhile, `Link.ping`
+        writes nothing, and nothing more is delivered.  RFC 6455, 5.5.1 asks for the
+        answer "as soon as practical", so whoever is told bounds the delay.
+
+        Called at most once, and not before `Dialer.dial` has returned.  It need not
+        be called: an engine may answer at once, and then `on_closed` is all that is told.
+        """
+
     def on_closed(self, error: ConnectionClosed, /) -> None:
         """The link ended.  Called exactly once, and nothing is called after it."""
 
@@ -183,10 +195,15 @@ class Link(Protocol):
         """Write a CLOSE; the link ends when the far side answers it.  Idempotent.
 
         Data frames are delivered until then.  Nothing limits the wait: `abort` does.
+        After `LinkListener.on_going_away` this answers, with the code that the far side
+        sent, and the link ends once that is written (RFC 6455, 5.5.1).
         """
 
     def abort(self) -> None:
-        """End the link at once, whatever waits to be written.  Idempotent."""
+        """End the link at once, whatever waits to be written.  Idempotent.
+
+        After `LinkListener.on_going_away`, `on_closed` tells the far side's code all the same.
+        """
 
     def pause_reading(self) -> None:
         """Stop reading from the socket.  Idempotent."""

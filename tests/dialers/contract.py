@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import pytest
-from tests.dialers.recorder import Recorder
+from tests.dialers.recorder import Recorder, facts
 
 from dromos.dialers._frames import LONGEST_REASON
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
@@ -47,6 +47,12 @@ class World(Protocol):
 
 
 Open = Callable[..., Awaitable[tuple[Link, Recorder, Far]]]
+
+
+async def turns() -> None:
+    """Let both ends do what they would do without being asked."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 class LinkContract:
@@ -169,7 +175,7 @@ class LinkContract:
 
     # Ends
 
-    @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 3000, 4999])
+    @pytest.mark.parametrize("code", [1000, 1011, 1013, 3000, 4999])
     async def test_the_far_sides_close_is_reported(self, open: Open, code: int) -> None:
         _, recorder, far = await open()
 
@@ -177,6 +183,7 @@ class LinkContract:
 
         assert (code, "tschüß", True) == await recorder.closed()
         assert code == (await far.wait_closed()).code
+        assert [] == recorder.all("going_away")
 
     async def test_a_message_is_refused_from_the_far_sides_close_on(self, open: Open) -> None:
         link, recorder, far = await open()
@@ -196,7 +203,7 @@ class LinkContract:
 
         link.deliver_to(answer)
         far.send("last words")
-        far.close(1012)
+        far.close(4000)
         await recorder.closed()
         await asyncio.sleep(0)
 
@@ -320,6 +327,156 @@ class LinkContract:
         assert [] == early
         assert ["bye"] == recorder.messages
         assert 1 == link.received
+
+    # Going away
+
+    @pytest.mark.parametrize("code", [1001, 1012])
+    async def test_a_far_side_that_goes_away_is_not_answered_before_we_close(
+        self, open: Open, code: int
+    ) -> None:
+        link, recorder, far = await open()
+
+        far.close(code, "tschüß")
+        assert (code, "tschüß", True) == await recorder.going_away()
+        await turns()
+        early = recorder.all("closed")
+        link.close(4000, "not this")
+        link.close(4001)
+
+        assert (code, "tschüß", True) == await recorder.closed()
+        assert (code, "tschüß", False) == facts(await far.wait_closed()), "it is echoed"
+        assert [] == early
+        assert 1 == len(recorder.all("going_away"))
+
+    async def test_nothing_is_sent_to_a_far_side_that_goes_away(self, open: Open) -> None:
+        link, recorder, far = await open()
+
+        far.close(1001)
+        await recorder.going_away()
+        with pytest.raises(NotConnected):
+            link.send("x")
+        link.ping(b"x")
+        link.close()
+
+        assert (1001, "", False) == facts(await far.wait_closed())
+        assert [] == far.pings
+
+    async def test_what_follows_going_away_is_ignored(self, open: Open) -> None:
+        link, recorder, far = await open()
+
+        far.send("last words")
+        far.close(1012)
+        await recorder.going_away()
+        far.ping(b"x")
+        await turns()
+        link.close()
+
+        assert (1012, "", True) == await recorder.closed()
+        assert ["message", "going_away", "closed"] == [name for name, _ in recorder.calls]
+        assert 1 == link.received
+
+    async def test_going_away_can_be_answered_at_once(self, open: Open) -> None:
+        link, recorder, far = await open()
+        recorder.then("going_away", link.close)
+
+        far.close(1001, "deploy")
+
+        assert (1001, "deploy", True) == await recorder.closed()
+        assert (1001, "deploy", False) == facts(await far.wait_closed())
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    async def test_abort_ends_a_link_that_goes_away_unanswered(
+        self, open: Open, at_once: bool
+    ) -> None:
+        link, recorder, far = await open()
+        if at_once:
+            recorder.then("going_away", link.abort)
+
+        far.close(1001, "deploy")
+        await recorder.going_away()
+        link.abort()
+        link.close()
+
+        assert (1001, "deploy", True) == await recorder.closed()
+        assert 1006 == (await far.wait_closed()).code
+
+    async def test_a_drop_while_the_far_side_goes_away_ends_the_link_as_announced(
+        self, open: Open
+    ) -> None:
+        _, recorder, far = await open()
+
+        far.close(1012, "deploy")
+        await recorder.going_away()
+        far.drop()
+
+        assert (1012, "deploy", True) == await recorder.closed()
+
+    async def test_after_our_close_nobody_goes_away(self, open: Open) -> None:
+        link, recorder, far = await open()
+        far.answer_close = False
+
+        link.close(4000)
+        far.close(1001, "deploy")
+
+        assert (1001, "deploy", True) == await recorder.closed()
+        assert [] == recorder.all("going_away")
+
+    async def test_going_away_is_heard_once_reading_is_resumed(self, open: Open) -> None:
+        link, recorder, far = await open()
+
+        link.pause_reading()
+        far.close(1001)
+        for _ in range(5):
+            link.send("ping-pong")
+            await far.receive()
+        early = list(recorder.calls)
+        link.resume_reading()
+        await recorder.going_away()
+        link.pause_reading()
+        link.close()
+
+        assert (1001, "", True) == await recorder.closed()
+        assert [] == early
+
+    async def test_an_answer_does_not_wait_for_a_far_side_that_does_not_read(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in ("dialers._link", "dialers._protocol_link", "testing.memory"):
+            monkeypatch.setattr(f"dromos.{module}.LINGER", 0.05)
+        link, recorder, far = await open()
+
+        far.stop_reading()
+        while not recorder.all("pause_writing"):
+            link.send(bytes(65536))
+            await asyncio.sleep(0)
+        far.close(1001)
+        await recorder.going_away()
+        link.close()
+
+        assert (1001, "", True) == await recorder.closed()
+
+    # CLOSEs that cross
+
+    @pytest.mark.parametrize("answer", [4000, 1005])
+    async def test_a_close_of_our_code_or_of_none_answers_ours(
+        self, open: Open, answer: int
+    ) -> None:
+        link, recorder, far = await open()
+        far.answer_close = False
+
+        link.close(4000, "done")
+        far.close(answer)
+
+        assert (4000, "done", False) == await recorder.closed()
+
+    async def test_a_close_of_another_code_has_crossed_ours(self, open: Open) -> None:
+        link, recorder, far = await open()
+        far.answer_close = False
+
+        link.close(4000, "done")
+        far.close(4009, "thrown out")
+
+        assert (4009, "thrown out", True) == await recorder.closed()
 
     # Limits
 

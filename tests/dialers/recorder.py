@@ -14,6 +14,11 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
         self._changed = asyncio.Event()
+        self._then: dict[str, Callable[[], object]] = {}
+
+    def then(self, name: str, action: Callable[[], object]) -> None:
+        """Have a call followed by an action, before it returns."""
+        self._then[name] = action
 
     def on_message(self, message: Message, /) -> None:
         self._note("message", message)
@@ -33,12 +38,17 @@ class Recorder:
     def on_resume_writing(self) -> None:
         self._note("resume_writing", None)
 
+    def on_going_away(self, error: ConnectionClosed, /) -> None:
+        self._note("going_away", error)
+
     def on_closed(self, error: ConnectionClosed, /) -> None:
         self._note("closed", error)
 
     def _note(self, name: str, argument: Any) -> None:
         self.calls.append((name, argument))
         self._changed.set()
+        if name in self._then:
+            self._then[name]()
 
     def all(self, name: str) -> list[Any]:
         return [argument for called, argument in self.calls if called == name]
@@ -57,6 +67,12 @@ class Recorder:
         await self.until(lambda: self.all(name))
         return self.all(name)[0]
 
+    async def going_away(self) -> tuple[int, str, bool]:
+        return facts(await self.first("going_away"))
+
     async def closed(self) -> tuple[int, str, bool]:
-        error: ConnectionClosed = await self.first("closed")
-        return error.code, error.reason, error.by_peer
+        return facts(await self.first("closed"))
+
+
+def facts(error: ConnectionClosed) -> tuple[int, str, bool]:
+    return error.code, error.reason, error.by_peer

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from tests.dialers.loopback import BINARY, CLOSE, PING, PONG, TEXT, Peer, frame
 
+from dromos.dialers._frames import met, parse_close
 from dromos.errors import ConnectionClosed
 from dromos.model import Message
 
@@ -21,7 +22,7 @@ class SocketFar:
         self.answer_close = True
         self._received: asyncio.Queue[Message] = asyncio.Queue()
         self._closed: asyncio.Future[ConnectionClosed] = asyncio.get_running_loop().create_future()
-        self._sent_close: int | None = None
+        self._sent_close: tuple[int, str] | None = None
 
     async def serve(self) -> None:
         """Read until the connection ends, and answer what has to be answered."""
@@ -48,11 +49,12 @@ class SocketFar:
             self.pongs.append(payload)
 
     def _on_close(self, payload: bytes) -> ConnectionClosed:
-        (code,) = struct.unpack("!H", payload[:2])
+        code, reason = parse_close(payload)
         if self._sent_close is not None:
-            return ConnectionClosed(code=self._sent_close or code, by_peer=False)
+            code, reason, by_peer = met(self._sent_close, code, reason)
+            return ConnectionClosed(code=code, reason=reason, by_peer=by_peer)
         self.peer.write(frame(CLOSE, payload))
-        return ConnectionClosed(code=code, reason=payload[2:].decode())
+        return ConnectionClosed(code=code, reason=reason)
 
     async def receive(self) -> Message:
         return await self._received.get()
@@ -77,7 +79,7 @@ class SocketFar:
         self.peer.write(frame(PING, payload))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        self._sent_close = code if code != 1005 else 0
+        self._sent_close = (1000 if code == 1005 else code), reason
         payload = b"" if code == 1005 else struct.pack("!H", code) + reason.encode()
         self.peer.write(frame(CLOSE, payload))
 

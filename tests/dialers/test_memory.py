@@ -12,7 +12,7 @@ from dromos.dialers._frames import shortened
 from dromos.errors import ConnectionClosed, HandshakeError
 from dromos.interfaces import Limits
 from dromos.model import Handshake
-from dromos.testing.memory import HANG, FarEnd, MemoryDialer
+from dromos.testing.memory import HANG, HIGH_WATER, LOW_WATER, FarEnd, MemoryDialer
 
 HANDSHAKE = Handshake(url="ws://memory/")
 
@@ -105,6 +105,110 @@ async def test_dials_do_what_was_scripted_and_then_serve_again() -> None:
     assert 3 == len(dialer.dials)
     assert 1 == len(dialer.links)
     dialer.links[0].abort()
+    await recorder.closed()
+
+
+@pytest.mark.looptime
+async def test_a_far_side_that_drains_is_held_up_by_a_reader_that_pauses() -> None:
+    size, window, sent = 10_000, 100_000, 0
+
+    async def pour(far: FarEnd) -> None:
+        nonlocal sent
+        while True:
+            far.send(bytes(size))
+            sent += size
+            await far.drain()
+
+    dialer = MemoryDialer(pour, latency=0.05, window=window)
+    link = await dialer.dial(HANDSHAKE, Recorder(), Limits())
+    taken = 0
+
+    def take(_: object) -> None:
+        nonlocal taken
+        taken += size
+        if taken % 200_000 == 0:
+            link.pause_reading()
+
+    link.deliver_to(take)
+    for total in (200_000, 400_000, 600_000):
+        await asyncio.sleep(60)
+        assert total == taken
+        assert LOW_WATER < sent - taken - window < HIGH_WATER + size
+        assert link.far.blocked
+        link.resume_reading()
+
+    link.abort()
+    await link.far.wait_closed()
+
+
+@pytest.mark.looptime
+async def test_drain_returns_at_the_low_water_mark_and_not_before() -> None:
+    dialer = MemoryDialer(None, window=0)
+    far, recorder = await dial(dialer)
+    link = dialer.links[0]
+    count = HIGH_WATER // 1000 + 1
+
+    def take(_: object) -> None:
+        left.append(far.blocked)
+
+    left: list[bool] = []
+    link.deliver_to(take)
+    link.pause_reading()
+    for _ in range(count):
+        far.send(bytes(1000))
+    drained = asyncio.create_task(far.drain())
+    await asyncio.sleep(60)
+    early = drained.done()
+    link.resume_reading()
+    await drained
+
+    assert not early
+    assert not far.blocked
+    assert (count - LOW_WATER // 1006 - 1) == left.index(False)
+    link.abort()
+    await recorder.closed()
+
+
+@pytest.mark.looptime
+async def test_send_alone_never_waits_and_nothing_is_lost() -> None:
+    dialer = MemoryDialer(None)
+    far, recorder = await dial(dialer)
+    link = dialer.links[0]
+
+    link.pause_reading()
+    for _ in range(100):
+        far.send(bytes(10_000))
+    assert far.blocked
+    link.resume_reading()
+    await far.drain()
+    await recorder.until(lambda: len(recorder.messages) == 100)
+
+    link.abort()
+    await recorder.closed()
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("ender", ["us", "the far side"])
+async def test_whoever_drains_hears_of_the_end(ender: str) -> None:
+    dialer = MemoryDialer(None, latency=0.05, window=0)
+    far, recorder = await dial(dialer)
+    link = dialer.links[0]
+
+    link.pause_reading()
+    far.send(bytes(HIGH_WATER + 1))
+    drained = asyncio.create_task(far.drain())
+    await asyncio.sleep(1)
+    if ender == "us":
+        link.abort()
+    else:
+        far.drop()
+    with pytest.raises(ConnectionClosed) as caught:
+        await drained
+    with pytest.raises(ConnectionClosed):
+        await far.drain()
+
+    assert far.closed is caught.value
+    link.abort()
     await recorder.closed()
 
 

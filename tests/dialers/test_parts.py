@@ -11,7 +11,7 @@ from tests.dialers.recorder import Recorder
 
 from dromos import dialers
 from dromos.dialers import _kernel
-from dromos.dialers._frames import Violation, check_close_code, parse_close
+from dromos.dialers._frames import Violation, check_close_code, met, parse_close
 from dromos.dialers._refusal import Headers, retry_after
 from dromos.dialers._request import Redactor, Request
 from dromos.dialers.picows import PicowsDialer
@@ -93,6 +93,21 @@ def test_a_malformed_close_is_a_violation(payload: bytes, code: int) -> None:
         parse_close(payload)
 
     assert code == caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("theirs", "end"),
+    [
+        ((4000, "whatever"), (4000, "done", False)),
+        ((1005, ""), (4000, "done", False)),
+        ((1000, ""), (1000, "", True)),
+        ((1001, "deploy"), (1001, "deploy", True)),
+    ],
+)
+def test_a_close_answers_ours_if_it_echoes_the_code_or_has_none(
+    theirs: tuple[int, str], end: tuple[int, str, bool]
+) -> None:
+    assert end == met((4000, "done"), *theirs)
 
 
 @pytest.mark.parametrize("code", [True, "1000", None])

@@ -222,12 +222,12 @@ async def test_answers_to_pings_do_not_pile_up_before_a_peer_that_does_not_read(
 
 async def test_a_far_side_that_keeps_the_connection_after_its_close_is_left() -> None:
     async def serve(peer: Peer) -> None:
-        peer.write(close_frame(1001, b"going"))
+        peer.write(close_frame(4001, b"going"))
         await peer.read_frame()
         await peer.ended()
 
     async with linked(serve) as (_, recorder):
-        assert (1001, "going", True) == await recorder.closed()
+        assert (4001, "going", True) == await recorder.closed()
 
 
 async def test_an_empty_close_is_answered_with_1000() -> None:
@@ -263,7 +263,7 @@ async def test_a_message_is_refused_as_soon_as_a_close_has_come() -> None:
 
     async def serve(peer: Peer) -> None:
         await peer.read_frame()
-        peer.write(frame(TEXT, b"last words") + close_frame(1012))
+        peer.write(frame(TEXT, b"last words") + close_frame(1000))
         await peer.ended()
 
     async with linked(serve) as (link, _):

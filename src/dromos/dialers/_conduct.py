@@ -6,7 +6,15 @@ from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 from dromos.dialers import _kernel
-from dromos.dialers._frames import Assembly, Violation, check_close_code, parse_close, shortened
+from dromos.dialers._frames import (
+    GOING_AWAY,
+    Assembly,
+    Violation,
+    check_close_code,
+    met,
+    parse_close,
+    shortened,
+)
 from dromos.errors import ConnectionClosed, NotConnected
 from dromos.interfaces import Limits, LinkListener
 from dromos.model import Message
@@ -36,6 +44,7 @@ SLOTS: Final = (
     "_paused",
     "_sent_close",
     "_socket",
+    "_unanswered",
     "_wire",
     "_write",
     "_writing_paused",
@@ -57,11 +66,15 @@ class Conduct:
     | what happened | code | by_peer |
     |---|---|---|
     | the far side's CLOSE came first | its code; 1005 if it held none | True |
-    | our `close` was answered | the code we sent | False |
+    | our `close` was answered: with the code we sent, or with none | the code we sent | False |
+    | a CLOSE with another code crossed ours | its code | True |
     | our `close` was not answered before the TCP connection ended | 1006 | False |
     | the TCP connection ended without any CLOSE | 1006 | True |
     | `abort` | 1006 | False |
     | the far side broke the protocol or a limit | 1002, 1007 or 1009 | False |
+
+    A CLOSE of 1001 or 1012 that comes first is told with `on_going_away`, and answered
+    by `close`.  However the link ends then, `abort` included, that CLOSE is why.
     """
 
     __slots__ = tuple[str, ...]()  # not (), from which mypy would forbid every attribute
@@ -82,6 +95,7 @@ class Conduct:
     _paused: bool
     _sent_close: tuple[int, str] | None
     _socket: _kernel.SocketLike
+    _unanswered: bool
     _wire: asyncio.Transport
     _write: Callable[..., Any]
     _writing_paused: bool
@@ -99,6 +113,7 @@ class Conduct:
         self._deaf = False
         self._end = None
         self._sent_close = None
+        self._unanswered = False
         self._opened = False
         self._over = None
         self._linger = None
@@ -151,6 +166,7 @@ class Conduct:
         """Write a CLOSE; the link ends when the far side answers it.  Idempotent.
 
         Data frames are delivered until then.  Nothing limits the wait: `abort` does.
+        After `on_going_away` it answers with the far side's code, and waits for nothing.
 
         Args:
             code: Any code that may be sent (RFC 6455, 7.4). Default 1000.
@@ -160,7 +176,9 @@ class Conduct:
             ValueError: If `code` must not be sent.
         """
         check_close_code(code)
-        if self._sent_close is None and self._end is None and self._over is None:
+        if self._unanswered:
+            self._answer_close()
+        elif self._sent_close is None and self._end is None and self._over is None:
             reason = shortened(reason)
             self._write = refuse
             self._send_close(code, reason)
@@ -242,12 +260,33 @@ class Conduct:
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
-            self._end = (*self._sent_close, False)
+            self._end = met(self._sent_close, code, reason)
+            self._stop_listening()
+            self._disconnect()
+            return
+        self._end = code, reason, True
+        # An engine whose parser gave up writes nothing any more.
+        may_wait = self._opened and self._write is not refuse and not self._wire.is_closing()
+        if code in GOING_AWAY and may_wait:
+            self._go_away(code, reason)
         else:
-            self._end = code, reason, True
-            # RFC 6455, 5.5.1: an answer echoes the code.  picows has no empty CLOSE.
-            self._send_close(1000 if code == 1005 else code, "")
+            self._answer_close()
+
+    def _go_away(self, code: int, reason: str) -> None:
+        """Leave the CLOSE unanswered (RFC 6455, 5.5.1: as soon as practical), and tell."""
         self._stop_listening()
+        self._write = refuse
+        self._unanswered = True
+        error = ConnectionClosed(code=code, reason=reason, by_peer=True)
+        self._tell(self._listener.on_going_away, error)
+
+    def _answer_close(self) -> None:
+        """Echo the far side's CLOSE (RFC 6455, 5.5.1), and end the link."""
+        assert self._end is not None
+        code, _, _ = self._end
+        self._stop_listening()
+        # picows has no empty CLOSE.
+        self._send_close(1000 if code == 1005 else code, "")
         self._disconnect()
 
     def _fail(self, code: int, reason: str) -> None:
@@ -261,6 +300,7 @@ class Conduct:
         self._deaf = True
         self._in_messages = False
         self._assembly = None
+        self._unanswered = False
 
     def _deliver_whole(self, message: Message) -> None:
         self.received += 1

@@ -6,7 +6,18 @@ from typing import Final
 from dromos.interfaces import Limits
 from dromos.model import Message
 
-__all__ = ["Assembly", "Violation", "check_close_code", "parse_close", "shortened"]
+__all__ = [
+    "GOING_AWAY",
+    "Assembly",
+    "Violation",
+    "check_close_code",
+    "met",
+    "parse_close",
+    "shortened",
+]
+
+GOING_AWAY: Final = frozenset({1001, 1012})
+"""Codes of a far side that stops or starts again (RFC 6455, 7.4.1; IANA's registry)."""
 
 LONGEST_REASON: Final = 123
 """Bytes: a control frame holds 125 (RFC 6455, 5.5), and the code takes two."""
@@ -86,6 +97,15 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         return code, payload[2:].decode()
     except UnicodeDecodeError:
         raise Violation(1007, "the reason of a CLOSE is not UTF-8") from None
+
+
+def met(sent: tuple[int, str], code: int, reason: str) -> tuple[int, str, bool]:
+    """Return how a link ends if a CLOSE comes after ours: code, reason, and if by the peer.
+
+    An answer typically echoes the code (RFC 6455, 5.5.1), and may be empty.  Any
+    other CLOSE was on its way when ours was written.
+    """
+    return (*sent, False) if code in (sent[0], 1005) else (code, reason, True)
 
 
 def may_be_sent(code: int) -> bool:

@@ -127,7 +127,10 @@ class PicowsLink(Conduct, WSListener):
 
         It looks one frame ahead, so the frame before the bad one may be still to come.
         """
-        if self._over is None and self._linger is None:
+        if self._unanswered:
+            # One CLOSE is all that is ever written: the answer, and not picows' complaint.
+            self._answer_close()
+        elif self._over is None and self._linger is None:
             self.pause_reading()
             self._paused = False  # so that nothing resumes
             self._write = refuse

@@ -3,8 +3,12 @@
     async def far_side(link: FarEnd) -> None:
         async for message in link:
             link.send(message)
+            await link.drain()
 
     bridge = Bridge(tokens, dialer=MemoryDialer(far_side, latency=0.05))
+
+`send` never waits, as a server's `write` does not; without `drain` an agent that
+is slow to read leaves everything in memory.
 
 Links are pairs of objects in one loop.  All delays come from the loop's clock,
 so a test on a virtual clock takes no time.
@@ -15,7 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from dromos.dialers._frames import check_close_code, shortened
+from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
 from dromos.interfaces import Limits, LinkListener, Sendable
 from dromos.model import Handshake, Message, Seconds, seconds
@@ -67,7 +71,7 @@ class MemoryDialer:
         latency: Seconds from one end to the other. Default 0.
         dial_latency: Seconds that a dial takes. Default 0.
         open_timeout: Seconds after which a dial that hangs fails. Default 15.
-        window: Bytes that a far side that does not read still takes. Default 64 KiB.
+        window: Bytes that an end that does not read still takes. Default 64 KiB.
 
     Attributes:
         dials: The handshake of every dial, in order.
@@ -168,6 +172,39 @@ class _Pipe:
             self._take(self._items.popleft()[1])
 
 
+class _Buffer:
+    """What one end has written and the other has not read; `blocked` from high to low water."""
+
+    def __init__(self, window: int) -> None:
+        self.untaken = 0
+        self.blocked = False
+        self._window = window
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes the other end's kernel has no room for."""
+        return max(0, self.untaken - self._window)
+
+    @property
+    def on_the_way(self) -> int:
+        """How many bytes are in the other end's kernel, or on their way to it."""
+        return min(self.untaken, self._window)
+
+    def put(self, size: int) -> bool:
+        """Add to it, and return whether that has blocked it."""
+        self.untaken += size
+        return self._set(self.blocked or self.waiting > HIGH_WATER)
+
+    def take(self, size: int) -> bool:
+        """Take from it, and return whether that has unblocked it."""
+        self.untaken -= size
+        return self._set(self.blocked and self.waiting > LOW_WATER)
+
+    def _set(self, blocked: bool) -> bool:
+        changed, self.blocked = blocked is not self.blocked, blocked
+        return changed
+
+
 class FarEnd:
     """The far side's end of a link, for a script to play with.
 
@@ -184,7 +221,7 @@ class FarEnd:
     handshake: Handshake
     task: asyncio.Task[None] | None
 
-    def __init__(self, link: "MemoryLink", latency: float) -> None:
+    def __init__(self, link: "MemoryLink", *, latency: float, window: int) -> None:
         self.pings: list[bytes] = []
         self.received: list[Message] = []
         self.answer_pings = True
@@ -193,6 +230,7 @@ class FarEnd:
         self.task = None
         self._link = link
         self._out = _Pipe(latency, link._arrive)  # pyright: ignore[reportPrivateUsage]
+        self._buffer = _Buffer(window)
         self._unread: deque[Message] = deque()
         self._stalled: deque[_Item] = deque()
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -211,9 +249,7 @@ class FarEnd:
         while not self._unread:
             if self.closed is not None:
                 raise self.closed
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._change()
         return self._unread.popleft()
 
     async def __aiter__(self) -> AsyncIterator[Message]:
@@ -227,13 +263,30 @@ class FarEnd:
     async def wait_closed(self) -> ConnectionClosed:
         """Return how the link ended, once it did."""
         while self.closed is None:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self._change()
         return self.closed
 
+    @property
+    def blocked(self) -> bool:
+        """Whether `drain` would wait: too much of what was sent is still unread."""
+        return self._buffer.blocked
+
+    async def drain(self) -> None:
+        """Wait until the other end has taken enough to write again.
+
+        `window` bytes that it has not read are in its kernel.  What is beyond them
+        blocks from `HIGH_WATER` bytes on, and down to `LOW_WATER`.
+
+        Raises:
+            ConnectionClosed: If the link ended, be it before.
+        """
+        while self.closed is None and self.blocked:
+            await self._change()
+        if self.closed is not None:
+            raise self.closed
+
     def send(self, message: Message, *, fragments: int = 1) -> None:
-        """Send a message, in as many fragments."""
+        """Send a message, in as many fragments.  Never waits: `drain` does."""
         if self._sent_close is None:
             size = len(message.encode()) if isinstance(message, str) else len(message)
             self._put("message", (message, fragments), size)
@@ -249,7 +302,8 @@ class FarEnd:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send a CLOSE, once; 1005 sends an empty one."""
         if self._sent_close is None and self.closed is None:
-            self._sent_close = code, reason
+            # 1005 is never on the wire (RFC 6455, 7.4.1), so 1000 answers an empty one.
+            self._sent_close = (1000 if code == 1005 else code), reason
             self._put("close", (code, reason), 2)
 
     def drop(self, reason: str = "connection reset or timed out") -> None:
@@ -285,6 +339,11 @@ class FarEnd:
         else:
             self._stalled.append(item)
 
+    def taken(self, size: int) -> None:
+        """Note that the other end has read so many bytes."""
+        if self._buffer.take(size):
+            self._wake()
+
     def _take(self, item: _Item) -> None:
         what, value, size = item
         if self.closed is not None:
@@ -303,9 +362,8 @@ class FarEnd:
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
-            error = ConnectionClosed(
-                code=self._sent_close[0], reason=self._sent_close[1], by_peer=False
-            )
+            code, reason, by_peer = met(self._sent_close, code, reason)
+            error = ConnectionClosed(code=code, reason=reason, by_peer=by_peer)
         elif self.answer_close:
             self.close(code)
             error = ConnectionClosed(code=code, reason=reason)
@@ -316,7 +374,14 @@ class FarEnd:
 
     def _put(self, what: str, value: object, size: int) -> None:
         if not self._silent and self.closed is None:
-            self._out.put((what, value, size + _HEADER))
+            size += _HEADER
+            self._buffer.put(size)
+            self._out.put((what, value, size))
+
+    async def _change(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def _end(self, error: ConnectionClosed) -> None:
         if self.closed is None:
@@ -348,18 +413,17 @@ class MemoryLink:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._limits = limits
-        self._window = window
-        self._untaken = 0
-        self._writing_paused = False
+        self._buffer = _Buffer(window)
         self._inbox: deque[_Item] = deque()
         self._last_data = self._loop.time()
         self._sent_close: tuple[int, str] | None = None
         self._end: tuple[int, str, bool] | None = None
         self._deaf = False
         self._mute = False
+        self._unanswered = False
         self._over = False
         self._linger: asyncio.TimerHandle | None = None
-        self.far = FarEnd(self, latency)
+        self.far = FarEnd(self, latency=latency, window=window)
         self._out = _Pipe(latency, self.far.arrive)
 
     # What the driver calls
@@ -367,12 +431,12 @@ class MemoryLink:
     @property
     def buffered(self) -> int:
         """How many bytes wait to be written: what is beyond the far side's window."""
-        return max(0, self._untaken - self._window)
+        return self._buffer.waiting
 
     @property
     def unacknowledged(self) -> int | None:
         """How many written bytes the far side has not taken."""
-        return min(self._untaken, self._window)
+        return self._buffer.on_the_way
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
@@ -402,7 +466,9 @@ class MemoryLink:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Write a CLOSE; the link ends when the far side answers it.  Idempotent."""
         check_close_code(code)
-        if self._sent_close is None and self._end is None and not self._over:
+        if self._unanswered:
+            self._answer_close()
+        elif self._sent_close is None and self._end is None and not self._over:
             reason = shortened(reason)
             self._put("close", (code, reason), 2 + len(reason.encode()))
             self._sent_close = code, reason
@@ -414,6 +480,7 @@ class MemoryLink:
             self._end = self._end or (1006, "aborted", False)
             self._stop_linger()
             self._deaf = self._mute = True
+            self._unanswered = False
             self._loop.call_soon(self._finish)
 
     def pause_reading(self) -> None:
@@ -436,26 +503,25 @@ class MemoryLink:
             self._read()
 
     def _taken(self, size: int) -> None:
-        self._untaken -= size
-        if self._writing_paused and self.buffered <= LOW_WATER and not self._over:
-            self._writing_paused = False
+        if self._buffer.take(size) and not self._over:
             self._listener.on_resume_writing()
 
     # What only this class calls
 
     def _put(self, what: str, value: object, size: int) -> None:
-        if self._mute or self._over:
-            return
+        if not self._mute:
+            self._write(what, value, size)
+
+    def _write(self, what: str, value: object, size: int) -> None:
         size += _HEADER
-        self._untaken += size
         self._out.put((what, value, size))
-        if not self._writing_paused and self.buffered > HIGH_WATER:
-            self._writing_paused = True
+        if self._buffer.put(size):
             self._listener.on_pause_writing()
 
     def _read(self) -> None:
         while self._inbox and self.is_reading and not self._over:
             what, value, size = self._inbox.popleft()
+            self.far.taken(size)
             if what == "end":
                 if self._end is None:
                     self._end = self._unexplained(value)
@@ -489,10 +555,22 @@ class MemoryLink:
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
-            self._end = (*self._sent_close, False)
+            self._end = met(self._sent_close, code, reason)
+            self._disconnect()
+            return
+        self._end = code, reason, True
+        if code in GOING_AWAY:
+            self._deaf = self._mute = self._unanswered = True
+            error = ConnectionClosed(code=code, reason=reason, by_peer=True)
+            self._listener.on_going_away(error)
         else:
-            self._end = code, reason, True
-            self._put("close", (1000 if code == 1005 else code, ""), 2)
+            self._answer_close()
+
+    def _answer_close(self) -> None:
+        assert self._end is not None
+        code, _, _ = self._end
+        self._unanswered = False
+        self._write("close", (1000 if code == 1005 else code, ""), 2)
         self._disconnect()
 
     def _fail(self, code: int, reason: str) -> None:
@@ -518,6 +596,7 @@ class MemoryLink:
         if self._over:
             return
         self._over = self._deaf = self._mute = True
+        self._unanswered = False
         self._stop_linger()
         self._inbox.clear()
         self._out.put(("end", "connection reset or timed out", 0))
