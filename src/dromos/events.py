@@ -10,6 +10,7 @@ __all__ = [
     "AttemptStarted",
     "BridgeEvent",
     "Connected",
+    "DepartureAnnounced",
     "Disconnected",
     "EndDeferred",
     "Flapped",
@@ -175,6 +176,14 @@ class HandedOver(BridgeEvent):
 
     old: int
     new: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepartureAnnounced(BridgeEvent):
+    """The far side goes away (1001 or 1012): the next link is opened while this one lasts."""
+
+    link: int
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,7 @@ def test_the_exploration_reaches_every_state_and_command(explored: Explore) -> N
         "Abort",
         "Adopt",
         "Announce",
+        "Answer",
         "Authorize",
         "Dial",
         "Drop",

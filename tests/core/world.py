@@ -8,6 +8,7 @@ all times are kept relative to now.
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from math import isfinite
 from typing import Any, NamedTuple
 
 from dromos._core import commands as do
@@ -62,6 +63,7 @@ UNAVAILABLE = HandshakeError("busy", status=503)
 GONE = HandshakeError("gone", status=410)
 DROPPED = ConnectionClosed(code=1006)
 UNSUPPORTED = ConnectionClosed(code=1003)
+GOING_AWAY = ConnectionClosed(code=1001)
 
 WIDE = Scope(
     token_errors=(BUSY, CONSENT),
@@ -99,6 +101,7 @@ _TIMES = {
     "limited_since",
     "bounded_since",
     "asked",
+    "leaving",
     "expires_at",
     "expires_wall",
 }
@@ -150,6 +153,8 @@ class World(NamedTuple):
         stopped: Whether it was asked to.
         generation: The newest token's number.
         connected: Whether `on_connect` has had no `on_disconnect` yet.
+        outlet: The link that messages are sent on.
+        announced: Links whose far side has said that it goes away.
     """
 
     state: State
@@ -165,6 +170,7 @@ class World(NamedTuple):
     generation: int = 0
     connected: bool = False
     outlet: int | None = None
+    announced: frozenset[int] = frozenset()
 
     def possible(self, policy: Policy, scope: Scope) -> Iterator[heard.Event]:
         """Everything that can happen now."""
@@ -183,6 +189,8 @@ class World(NamedTuple):
         for link in self.open:
             for error in scope.link_errors:
                 yield heard.LinkLost(link, error)
+            if link not in self.announced:
+                yield heard.DepartureAnnounced(link, GOING_AWAY)
         for link in self.greeting:
             yield heard.LinkGreeted(link)
             yield heard.GreetingFailed(link, GREETING_ERROR)
@@ -221,6 +229,8 @@ class World(NamedTuple):
                 return world._replace(dialing=world.dialing - {link})
             case heard.LinkLost(link):
                 return world.without(link)
+            case heard.DepartureAnnounced(link):
+                return world._replace(announced=world.announced | {link})
             case heard.LinkGreeted(link) | heard.GreetingFailed(link):
                 return world._replace(greeting=world.greeting - {link})
             case heard.LinkProven(link) | heard.ProofFailed(link):
@@ -240,6 +250,7 @@ class World(NamedTuple):
             greeting=self.greeting - {link},
             proving=self.proving - {link},
             offering=self.offering - {link},
+            announced=self.announced - {link},
         )
 
     def moment(self, *, roll: float = 0.5) -> Moment:
@@ -296,10 +307,11 @@ class World(NamedTuple):
                 return self._replace(offering=self.offering | (self.open & {link}))
             case do.Release(link) | do.Drop(link):
                 return self.without(link)
-            case do.Abort(link):
+            case do.Answer(link) | do.Abort(link):
                 if link not in self.open:
                     return self
-                lost = heard.LinkLost(link, PROOF_ERROR)
+                answered = isinstance(command, do.Answer)
+                lost = heard.LinkLost(link, GOING_AWAY if answered else PROOF_ERROR)
                 return self.without(link)._replace(queue=(*self.queue, lost))
             case do.Part():
                 assert self.connected, "on_disconnect without on_connect"
@@ -341,6 +353,12 @@ class World(NamedTuple):
         if self.open or self.greeting or self.proving or self.offering:
             return False
         return wake_at(self.state, policy, self.moment()) is None
+
+
+def _leaving(state: Open) -> str:
+    if state.leaving is None:
+        return "no"
+    return "soon" if state.leaving <= 0 else "yes" if isfinite(state.leaving) else "answered"
 
 
 def first_world() -> World:
@@ -389,7 +407,7 @@ def key(world: World, scope: Scope) -> tuple[Any, ...]:
                 parts += [scope.remembers and state.open_since < -10]
                 parts += [type(step).__name__, min(state.denied, 2), state.single]
                 parts += [getattr(step, "refused", None) is not None]
-                parts += [getattr(step, "has_token", False)]
+                parts += [getattr(step, "has_token", False), _leaving(state)]
                 if isinstance(step, Succeeding):
                     parts += [name(step.link), lease(step.lease), step.phase]
                 if hasattr(step, "ticket"):
@@ -427,6 +445,7 @@ def key(world: World, scope: Scope) -> tuple[Any, ...]:
         tuple(sorted(map(name, world.greeting))),
         tuple(sorted(map(name, world.proving))),
         tuple(sorted(map(name, world.offering))),
+        tuple(sorted(map(name, world.announced))),
         None if world.outlet is None else names.get(world.outlet),
         tuple(map(event_key, world.queue)),
         world.finished,

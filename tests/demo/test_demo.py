@@ -12,15 +12,28 @@ from rich.console import Console
 
 import dromos
 from dromos.demo.jsonl import JsonView
+from dromos.demo.ledger import Ledger
 from dromos.demo.live import LiveView
+from dromos.demo.overlap import HandOver
 from dromos.demo.plain import PlainView
 from dromos.demo.run import run
 from dromos.demo.script import STEPS
-from dromos.demo.world import Plan, StepFailed
+from dromos.demo.summary import add_up
+from dromos.demo.world import PREPARATION, Plan, StepFailed
 from dromos.events import Connected
 
 SOURCE = str(Path(dromos.__file__).parents[1])
 FIRST, *_, LAST = STEPS
+NOTHING = {
+    "steps": (),
+    "faults": (),
+    "handovers": (),
+    "gaps": (),
+    "took": 1.0,
+    "links": 1,
+    "refreshes": 0,
+    "expired_links": 0,
+}
 # Only connect and close: less than a second, and every view has something to show.
 SHORT = {"plans": (FIRST, LAST), "pace": 0.2, "rate": 100.0}
 
@@ -55,6 +68,14 @@ async def test_the_whole_demonstration_goes_as_scripted_and_its_summary_adds_up(
     assert summary["links"] == events.count("LinkOpened")
     assert summary["refreshes"] == events.count("RefreshStarted")
     assert summary["lost_in_handovers"] == summary["expired_links"] == 0
+    # One hand-over in detail: the new link was open before the old one was let go.
+    [shown] = [line for line in lines if line["type"] == "handover"]
+    assert shown["new_token"] == shown["old_token"] + 1
+    assert shown["token_at"] <= shown["dialled"] <= shown["opened"] <= shown["ready"]
+    assert shown["ready"] <= shown["proven"] <= shown["switched"] <= shown["ended"]
+    assert shown["overlap_ms"] >= PREPARATION * 1000
+    assert min(shown["messages_on_old"], shown["messages_on_new"]) > 0
+    assert shown["lost"] == 0
 
 
 async def test_every_link_is_authenticated_and_greeted():
@@ -93,6 +114,77 @@ async def test_the_live_view_shows_what_fits_and_leaves_the_summary(height, has_
     assert ("what the bridge reports" in text) == has_events
     for words in ("CONNECTED", "s of life left", "hand-overs: 0", "everything went as scripted"):
         assert words in text
+
+
+HANDOVER = HandOver(
+    old=1,
+    new=2,
+    old_token=1,
+    new_token=2,
+    token_at=5.0,
+    old_opened=0.1,
+    dialled=5.001,
+    opened=5.002,
+    ready=5.062,
+    proven=5.0625,
+    switched=5.0627,
+    ended=5.063,
+    until=6.0,
+    on_old=(5.01, 5.05),
+    on_new=(5.01, 5.05),
+    lost=0,
+)
+
+
+@pytest.mark.parametrize(("encoding", "lane"), [("utf-8", "━━━"), ("ascii", "===")])
+def test_plain_lines_draw_a_hand_over_with_what_the_output_can_show(encoding, lane):
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+
+    PlainView(out).on_handover(HANDOVER)
+
+    out.seek(0)
+    text = out.read()
+    assert "link 2 took over from link 1, both open for 61.0 ms" in text
+    assert f"link 1      {lane}" in text
+
+
+def test_json_tells_a_hand_over_in_one_object():
+    out = io.StringIO()
+
+    JsonView(out).on_handover(HANDOVER)
+
+    told = json.loads(out.getvalue())
+    assert (told["type"], told["t"], told["old"], told["new"]) == ("handover", 6.0, 1, 2)
+    assert (told["overlap_ms"], told["messages_on_old"], told["lost"]) == (61.0, 2, 0)
+
+
+@pytest.mark.parametrize("height", [24, 45, 60])
+def test_the_live_view_draws_a_hand_over_if_it_fits_and_leaves_it_in_the_end(height):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height)
+    view = LiveView(console)
+    view.on_handover(HANDOVER)
+    fits = height > 24
+
+    with console.capture() as running:
+        console.print(view.render())
+    view.end(add_up(Ledger(), **NOTHING))
+
+    title = "one hand-over, on two lanes"
+    assert (title in running.get(), title in console.file.getvalue()) == (fits, True)
+    assert ("what the bridge reports" in running.get()) == (height == 60)
+
+
+async def test_the_live_view_gives_the_room_back_to_the_events(monkeypatch):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=45)
+    view = LiveView(console)
+    view.on_handover(HANDOVER)
+    monkeypatch.setattr("dromos.demo.live.LANES_FOR", 0.0)
+
+    with console.capture() as running:
+        console.print(view.render())
+
+    assert "two lanes" not in running.get()
+    assert "what the bridge reports" in running.get()
 
 
 async def test_a_step_that_fails_ends_the_script_and_is_a_problem():

@@ -215,9 +215,9 @@ async def test_every_connect_has_its_disconnect_while_an_old_link_still_closes(
         elif number == 2:
             await until(lambda: stage.of(HandedOver))
             await asyncio.sleep(0.05)
-            link.close(1001)
+            link.close(4000)
         elif number == 3 and not then_stop:
-            link.close(1001)
+            link.close(4000)
         await link.wait_closed()
 
     stage = Stage(handler=Ready(), far_side=far_side, max_link_age=20, latency=0.01)
@@ -275,7 +275,7 @@ async def test_what_a_lost_successor_said_comes_before_on_disconnect() -> None:
         else:
             link.send("last words")
             await asyncio.sleep(0.5)
-        link.close(1001)
+        link.close(4000)
         await link.wait_closed()
 
     stage = Stage(handler=Slow(), far_side=far_side, max_link_age=20)

@@ -7,6 +7,7 @@ import pytest
 
 from dromos import ConnectionClosed, HandshakeError, PermanentError, TokenError
 from dromos.events import (
+    DepartureAnnounced,
     Disconnected,
     EndDeferred,
     Flapped,
@@ -259,3 +260,51 @@ async def test_only_so_many_dials_are_under_way_at_once() -> None:
 
     assert 9 == len(it.dialer.links)
     await it.bridge.close()
+
+
+@pytest.mark.parametrize("code", [1001, 1012])
+async def test_a_far_side_that_goes_away_is_handed_over_from_while_it_waits(code: int) -> None:
+    it = Stage()
+    it.start()
+    await asyncio.sleep(60)
+    it.far.close(code, "restart")
+    await until(lambda: it.of(HandedOver))
+    await asyncio.sleep(5)
+
+    assert [] == it.of(Disconnected)
+    assert [1] == [event.link for event in it.of(DepartureAnnounced)]
+    assert [True] == [event.released for event in it.of(LinkLost)]
+    old = it.dialer.links[0].far.closed
+    assert old is not None
+    assert code == old.code
+    it.handler.sends[0]("still here")
+    await asyncio.sleep(1)
+    assert ["still here"] == it.handler.messages
+    await it.cancel()
+
+
+async def test_a_far_side_that_goes_away_hears_our_answer_in_ten_seconds_at_the_latest() -> None:
+    it = Stage()
+    it.start()
+    await asyncio.sleep(60)
+    it.dialer.then(*[HandshakeError("busy", status=503) for _ in range(50)])
+    far = it.far
+    far.close(1001)
+    await asyncio.sleep(9.9)
+    assert far.closed is None
+    await asyncio.sleep(0.2)
+
+    assert far.closed is not None
+    assert 1 == len(it.of(Disconnected))
+    await it.cancel()
+
+
+async def test_a_link_that_is_sent_away_before_it_is_stable_is_answered_at_once() -> None:
+    it = Stage()
+    it.start()
+    await asyncio.sleep(5)
+    it.far.close(1001)
+    await asyncio.sleep(0.1)
+
+    assert 1 == len(it.of(Disconnected))
+    await it.cancel()

@@ -64,6 +64,13 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer the far side's CLOSE on this link; `LinkLost` follows."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     """End this link at once; `LinkLost` follows."""
 
@@ -98,6 +105,6 @@ class Finish:
     error: Exception | None
 
 
-LinkCommand: TypeAlias = Adopt | Greet | Prove | Reauthenticate | Release | Abort | Drop
+LinkCommand: TypeAlias = Adopt | Greet | Prove | Reauthenticate | Release | Answer | Abort | Drop
 
 Command: TypeAlias = LinkCommand | Authorize | Dial | Part | Announce | Finish

@@ -106,6 +106,15 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class DepartureAnnounced:
+    """The far side closes an open link because it goes away, and waits for our answer."""
+
+    link: int
+    error: Exception
+    override: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RenewalRequested:
     """Somebody wants a new token and a new link now."""
 
@@ -136,6 +145,7 @@ Event: TypeAlias = (
     | TokenAccepted
     | TokenDeclined
     | LinkLost
+    | DepartureAnnounced
     | RenewalRequested
     | StopRequested
     | HandlerEnded

@@ -9,12 +9,13 @@ from dromos._core.verdict import Stage, asked_to_wait, judge
 from dromos.errors import ConnectionClosed, PermanentError
 from dromos.model import Verdict, in_seconds
 
-__all__ = ["FLAPPING", "Again", "Failure", "Over", "weigh"]
+__all__ = ["FLAPPING", "SHORT", "Again", "Failure", "Over", "weigh"]
 
 FLAPPING = 5
 """Links in a row that lived under `SHORT` seconds, after which the backoff goes to its cap."""
 
 SHORT = 10.0
+"""Seconds."""
 
 FIRST_TOKEN_TRIES = 3
 FIRST_TOKEN_BUDGET = 10.0

@@ -8,15 +8,24 @@ from dromos._core import backoff
 from dromos._core.commands import (
     Adopt,
     Announce,
+    Answer,
     Authorize,
     Command,
     Dial,
     Part,
     Reauthenticate,
 )
-from dromos._core.failure import Again, Failure, Over, weigh
-from dromos._core.policy import Moment, Policy
-from dromos._core.schedule import Lease, Need, floor, is_expired, lead, remaining
+from dromos._core.failure import FLAPPING, SHORT, Again, Failure, Over, weigh
+from dromos._core.policy import Moment, Past, Policy
+from dromos._core.schedule import (
+    Lease,
+    Need,
+    floor,
+    is_expired,
+    lead,
+    least_to_dial,
+    remaining,
+)
 from dromos._core.states import (
     Asking,
     Dialing,
@@ -28,11 +37,19 @@ from dromos._core.states import (
     Postponed,
     Settled,
     State,
+    Step,
     Succeeding,
 )
 from dromos._core.verdict import Stage, asked_to_wait
 from dromos.errors import ConnectionClosed, HandshakeError, TokenError
-from dromos.events import EndDeferred, HandedOver, RenewalFailed, RenewalStopped
+from dromos.events import (
+    DepartureAnnounced,
+    EndDeferred,
+    Flapped,
+    HandedOver,
+    RenewalFailed,
+    RenewalStopped,
+)
 from dromos.model import Verdict, in_seconds
 
 PROOF_WITHIN = 3.0
@@ -49,6 +66,11 @@ RENEWAL_FLOOR = 1.0
 
 TIMER_TOLERANCE = 0.001
 """Seconds by which a timer may come early: sums of floats are not exact."""
+
+LEAVE_WITHIN = 10.0
+"""Seconds that the CLOSE of a far side which goes away stays unanswered, while the next
+link is on its way.  RFC 6455, 5.5.1 wants the answer soon; `websockets` waits 10 s for
+it, `ws` 30 s, and ends the link then, which is no worse than answering at once."""
 
 SECOND_LINK_REFUSALS = 2
 """Successors in a row that a far side refuses before we take it that it allows one link."""
@@ -69,14 +91,32 @@ def loss(
         stage=stage,
         override=override,
         lease=state.lease,
-        lived=moment.now - state.opened,
+        # What the far side announced was counted then.
+        lived=None if _is_left(state) else moment.now - state.opened,
         stable=stage is Stage.LINK and _is_stable(policy, state, moment),
     )
+
+
+def _is_left(state: Greeting | Open) -> bool:
+    return isinstance(state, Open) and state.leaving is not None
 
 
 def _is_stable(policy: Policy, state: Greeting | Open, moment: Moment) -> bool:
     stability = max(in_seconds(policy.retry.stable_after), state.past.last_delay)
     return moment.now - state.open_since >= stability
+
+
+def wake_at(state: Open, policy: Policy, moment: Moment) -> float | None:
+    """When an open session wants to hear of the time."""
+    match state.step:
+        case Postponed(until=until) | InBand(until=until):
+            at: float | None = until
+        case Settled():
+            at = due(state, policy, moment)
+        case _:
+            at = None
+    times = [time for time in (at, state.leaving) if time is not None]
+    return min(times) if times else None
 
 
 def due(state: Open, policy: Policy, moment: Moment) -> float | None:
@@ -165,6 +205,8 @@ def renew(state: Open, moment: Moment) -> Decision:
 
 def retry_renewal(policy: Policy, state: Open, step: Postponed, moment: Moment) -> Decision:
     """Go on with a renewal that failed: with the token that it had, if it had one."""
+    if state.leaving is not None and step.refused is None and _will_do(state.newest, moment):
+        return dial_successor(state, state.newest, moment)
     ahead = lead(state.newest, buffer=policy.refresh_buffer, roll=0.0)
     if step.has_token and _is_fresh(state.newest, ahead, moment):
         return dial_successor(state, state.newest, moment)
@@ -172,6 +214,11 @@ def retry_renewal(policy: Policy, state: Open, step: Postponed, moment: Moment) 
         return _ask_in_turn(state, moment)
     # A refused token is no good meanwhile, and a request was put off long enough.
     return ask(state, moment)
+
+
+def _will_do(lease: Lease, moment: Moment) -> bool:
+    """Whether the token has enough life left for a dial, if not for long."""
+    return remaining(lease, now=moment.now, wall=moment.wall) > least_to_dial(lease)
 
 
 def _is_fresh(lease: Lease, lead: float, moment: Moment) -> bool:
@@ -192,6 +239,8 @@ def renewed(
         error = TokenError("the token is due for renewal, and its source has no newer one")
         return _try_later(state, error, moment, least=floor(lease))
     state = replace(state, past=state.past.with_token(lease.generation, replaced=replaced))
+    if state.leaving is not None:
+        return dial_successor(state, lease, moment)
     if policy.renewal == "keep" or state.single:
         return settle(policy, replace(state, tries=0), lease, moment), ()
     if policy.in_band and not known:
@@ -201,6 +250,53 @@ def renewed(
         step = InBand(lease=lease, until=moment.now + within)
         return replace(state, step=step), (Reauthenticate(state.link),)
     return dial_successor(state, lease, moment)
+
+
+def leave(
+    policy: Policy, state: Open, error: Exception, override: Verdict | None, moment: Moment
+) -> Decision:
+    """The far side goes away: bring the next link up while this one is still there.
+
+    Not for a link that never proved stable: a far side that accepts links only to
+    send them away has to be met with the backoff of a loss.
+    """
+    failure = loss(policy, state, error, override, moment)
+    outcome = weigh(policy, state.past, failure, moment)
+    if not failure.stable or isinstance(outcome, Over) or isinstance(state.step, Doomed):
+        return state, (Answer(state.link),)
+    short = state.past.short_links + 1 if moment.now - state.opened < SHORT else 0
+    state = replace(
+        state,
+        past=replace(state.past, short_links=short),
+        leaving=moment.now + LEAVE_WITHIN,
+    )
+    # As long as after a loss: a whole fleet may have been told at once.
+    delay = outcome.delay
+    if short >= FLAPPING:
+        delay = max(delay, backoff.spread(in_seconds(policy.retry.max_backoff), moment.roll))
+    at = moment.now + delay
+    match state.step:
+        case Settled():
+            step: Step = Postponed(until=at, has_token=True)
+        case InBand(lease=lease):
+            state = replace(state, newest=lease)
+            step = Postponed(until=at, has_token=True)
+        case Postponed(until=until) as postponed:
+            step = replace(postponed, until=min(at, until))
+        case under_way:
+            step = under_way
+    news = [Announce(DepartureAnnounced(link=state.link, error=error))]
+    if short == FLAPPING:
+        news.append(Announce(Flapped(links=short)))
+    return replace(state, step=step), tuple(news)
+
+
+def after_leaving(state: Open, until: float, moment: Moment) -> float:
+    """When to dial after the loss of a link that was to go: what was planned then counts."""
+    planned = state.step.until if isinstance(state.step, Postponed) else moment.now
+    if state.past.short_links >= FLAPPING:
+        return max(until, planned)
+    return min(until, planned)
 
 
 def dial_successor(state: Open, lease: Lease, moment: Moment) -> Decision:
@@ -216,9 +312,15 @@ def taken_over(policy: Policy, state: Open, step: Succeeding, moment: Moment) ->
         lease=step.lease,
         opened=step.opened,
         open_since=state.open_since,
-        past=state.past.after_stability() if stable else state.past,
+        past=_after_stability(state) if stable else state.past,
     )
     return settle(policy, greeting, step.lease, moment)
+
+
+def _after_stability(state: Open) -> Past:
+    """Forget the failures, but not that the far side sends links away again and again."""
+    past = state.past.after_stability()
+    return replace(past, short_links=state.past.short_links) if _is_left(state) else past
 
 
 def succeed_to_lost(
@@ -267,7 +369,8 @@ def fail_successor(
 ) -> Decision:
     """The next link did not come to serve; this one does, and we try again later."""
     unexpired = not is_expired(step.lease, now=moment.now, wall=moment.wall)
-    denied = state.denied + 1 if unexpired and _is_unwanted(error) else 0
+    unwanted = unexpired and state.leaving is None and _is_unwanted(error)
+    denied = state.denied + 1 if unwanted else 0
     if denied >= SECOND_LINK_REFUSALS:
         stopped = Announce(RenewalStopped(link=state.link, error=error))
         single = replace(state, single=True, tries=0)

@@ -16,6 +16,7 @@ Rule 3: what happens to a link that we let go is nobody's business any more:
 `Release` and `Drop` are promises of the driver that the link will be gone.
 """
 
+import math
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ from dromos._core.commands import (
     Abort,
     Adopt,
     Announce,
+    Answer,
     Authorize,
     Command,
     Dial,
@@ -35,6 +37,7 @@ from dromos._core.commands import (
     Release,
 )
 from dromos._core.events import (
+    DepartureAnnounced,
     DialFailed,
     Event,
     GreetingFailed,
@@ -92,10 +95,10 @@ def start(moment: Moment) -> Decision:
 def wake_at(state: State, policy: Policy, moment: Moment) -> float | None:
     """When `TimerFired` should come, in monotonic seconds; None if nothing is to come."""
     match state:
-        case Waiting(until=until) | Open(step=Postponed(until=until) | InBand(until=until)):
+        case Waiting(until=until):
             return until
-        case Open(step=Settled()):
-            return renewal.due(state, policy, moment)
+        case Open():
+            return renewal.wake_at(state, policy, moment)
         case _:
             return None
 
@@ -153,6 +156,12 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         # ---- Open: the link is lost.
         case Open(link=link, step=Doomed(over=over)), LinkLost(lost) if lost == link:
             return _finish(over.error, Part(over.error))
+        case Open(link=link), DepartureAnnounced(leaving, error, override) if leaving == link:
+            return renewal.leave(policy, state, error, override, moment)
+        case Open(link=link, leaving=float(until)), TimerFired() if (
+            now >= until - renewal.TIMER_TOLERANCE
+        ):
+            return replace(state, leaving=math.inf), (Answer(link),)
         case Open(link=link, step=Succeeding() as step), LinkLost(lost, error, override) if (
             lost == link
         ):
@@ -237,6 +246,8 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         # ---- News that came too late, or too early.
         case _, LinkOpened(link):
             return state, (Drop(link),)
+        case _, DepartureAnnounced(link):
+            return state, (Answer(link),)
         case _:
             return state, ()
 
@@ -279,7 +290,9 @@ def _fail(
     return state, (told, *commands)
 
 
-def _wait(again: Again, failure: Failure, moment: Moment, refused: int | None = None) -> Decision:
+def _wait(
+    again: Again, failure: Failure, moment: Moment, refused: int | None = None
+) -> tuple[Waiting, tuple[Command, ...]]:
     past = again.past
     if again.refused is not None:
         refused = again.refused
@@ -320,6 +333,9 @@ def _lose(
         # A token that a successor was refused with is still to be replaced.
         refused = state.step.refused
     after, commands = _wait(outcome, failure, moment, refused)
+    if isinstance(state, Open) and state.leaving is not None and after.refused is None:
+        # The far side said so before, and the wait began then.
+        after = replace(after, until=renewal.after_leaving(state, after.until, moment))
     return after, (*closing, Part(error), *commands)
 
 

@@ -134,6 +134,8 @@ class Open:
         tries: Renewals that failed in a row.
         denied: Successors in a row that the far side did not want.
         single: Whether the far side allows one link only, as far as we can tell.
+        leaving: Until when its CLOSE may stay unanswered, if the far side goes away;
+            infinity once it was answered.
     """
 
     link: int
@@ -146,6 +148,7 @@ class Open:
     tries: int = 0
     denied: int = 0
     single: bool = False
+    leaving: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ class Owner(Protocol):
 
     def proof_failed(self, record: "LinkRecord", error: Exception) -> None: ...
 
+    def departure_announced(self, record: "LinkRecord", error: ConnectionClosed) -> None: ...
+
     def deliver_failed(self, error: Exception) -> None: ...
 
     def take_result(self, record: "LinkRecord", result: object) -> None: ...
@@ -138,6 +140,13 @@ class LinkRecord:
         self.link.close(code, reason)
         self._release_within = within
         self._limit_release()
+
+    def answer(self) -> None:
+        """Answer the far side's CLOSE; the link ends."""
+        if self.link is not None:
+            self.link.close()
+            self._release_within = self._options.close_timeout
+            self._limit_release()
 
     def drop(self) -> None:
         """End the dial or the link at once; nobody hears of it again."""
@@ -285,6 +294,10 @@ class LinkRecord:
     def on_resume_writing(self) -> None:
         """Let those who wait go on."""
         self.writing.unblock()
+
+    def on_going_away(self, error: ConnectionClosed, /) -> None:
+        """Pass on that the far side waits for our answer to its CLOSE."""
+        self._owner.departure_announced(self, error)
 
     def on_closed(self, error: ConnectionClosed, /) -> None:
         """Note the end, once, and stop every timer."""

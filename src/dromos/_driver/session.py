@@ -210,6 +210,8 @@ class Session:
                 self._lane.offer_token(record, self._token())
             case do.Release(_, within):
                 self._release(record, within)
+            case do.Answer():
+                record.answer()
             case do.Abort():
                 record.abort("given up")
             case do.Drop():
@@ -408,6 +410,12 @@ class Session:
     def proof_failed(self, record: LinkRecord, error: Exception) -> None:
         """A link did not answer."""
         self._hear(heard.ProofFailed(record.number, error))
+
+    def departure_announced(self, record: LinkRecord, error: ConnectionClosed) -> None:
+        """The far side goes away, and waits for our answer."""
+        if not record.released:
+            override = self._parts.override(error)
+            self._hear(heard.DepartureAnnounced(record.number, error, override))
 
     def deliver_failed(self, error: Exception) -> None:
         """A plain `on_message` raised."""

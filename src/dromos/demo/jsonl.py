@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
+from dromos.demo.overlap import HandOver
 from dromos.demo.summary import Step, Summary
 from dromos.demo.words import as_json
 from dromos.demo.world import Plan, World
@@ -16,8 +17,8 @@ __all__ = ["JsonView"]
 class JsonView:
     """Writes a JSON object for each event and step.
 
-    Each has a `type`: `"begin"`, `"event"`, `"step"` or `"summary"`; and `t`, the seconds
-    since the beginning.
+    Each has a `type`: `"begin"`, `"event"`, `"step"`, `"handover"` or `"summary"`; and `t`,
+    the seconds since the beginning.
     """
 
     def __init__(self, out: IO[str]) -> None:
@@ -37,6 +38,10 @@ class JsonView:
             self._write("step", elapsed, name=plan.name, title=plan.title, passed=None)
         else:
             self._write("step", elapsed, **asdict(step))
+
+    def on_handover(self, handover: HandOver) -> None:
+        """Write its times and counts."""
+        self._write("handover", handover.until, **handover.as_json())
 
     def tick(self) -> None:
         """Nothing moves between lines."""

@@ -33,13 +33,15 @@ class Ledger:
 
     def __init__(self) -> None:
         self.reached: dict[int, tuple[int, ...]] = {}
+        self.at: dict[int, float] = {}
         self.heard: Counter[int] = Counter()
         self.out_of_order = 0
         self._highest = 0
 
-    def publish(self, number: int, links: Iterable[int]) -> None:
-        """The far side wrote this number to these links."""
+    def publish(self, number: int, links: Iterable[int], at: float = 0.0) -> None:
+        """The far side wrote this number to these links, at this Unix time."""
         self.reached[number] = tuple(links)
+        self.at[number] = at
 
     def hear(self, number: int) -> None:
         """The handler was called with this number."""

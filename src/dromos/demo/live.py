@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dromos.demo.lanes import WIDTH, draw, glyphs_for
+from dromos.demo.overlap import HandOver
 from dromos.demo.plain import report
 from dromos.demo.summary import Step, Summary
 from dromos.demo.words import describe
@@ -35,6 +37,15 @@ __all__ = ["LiveView"]
 OTHER_LINES: Final = 24
 """How many lines everything but the events takes, more or less."""
 
+LEAST_EVENTS: Final = 3
+"""Lines of events that are worth a panel; for fewer, "now:" has to do."""
+
+LANES_FOR: Final = 8.0
+"""Seconds for which a hand-over takes the place of the events, if there is room for one only."""
+
+FRAME: Final = 2
+"""Lines that a panel takes beside what is in it."""
+
 RATE_WINDOW: Final = 1.0
 QUIET: Final = 0.5
 """Seconds without a message that are worth a word."""
@@ -50,6 +61,8 @@ class LiveView:
         self._plan: Plan | None = None
         self._results: dict[str, Step] = {}
         self._events: deque[Text] = deque(maxlen=12)
+        self._lanes: list[str] = []
+        self._lanes_since = 0.0
         self._now = "starting"
         self._link: int | None = None
         self._dialling: int | None = None
@@ -90,13 +103,20 @@ class LiveView:
             self._now = text
             line = Text(f"{elapsed:5.1f}  ", style="dim")
             self._events.append(line.append(text, style=_style(event)))
-            self._live.refresh()
+        # Not drawn before the next tick: that takes as long as a whole hand-over on loopback.
 
     def on_step(self, plan: Plan, step: Step | None, elapsed: float) -> None:
         """Take in where the script is."""
         self._plan = plan
         if step is not None:
             self._results[plan.name] = step
+        self._live.refresh()
+
+    def on_handover(self, handover: HandOver) -> None:
+        """Draw it, from now on."""
+        width = min(WIDTH, self._console.width - 4)
+        self._lanes = draw(handover, width=width, glyphs=glyphs_for(self._console.encoding))
+        self._lanes_since = time.monotonic()
         self._live.refresh()
 
     def tick(self) -> None:
@@ -107,8 +127,10 @@ class LiveView:
         self._live.refresh()
 
     def end(self, summary: Summary) -> None:
-        """Leave the steps and the summary on the screen."""
+        """Leave the hand-over, the steps and the summary on the screen."""
         self._live.stop()
+        if self._lanes:
+            self._console.print(self._lanes_panel())
         colour = "green" if summary.passed else "red"
         body = Group(self._steps(), Text(), *(Text(line) for line in report(summary)))
         self._console.print(Panel(body, title="dromos demo", border_style=colour))
@@ -148,12 +170,26 @@ class LiveView:
             ),
             Panel(Group(self._steps(), Text(), Text(story, style="italic")), title="script"),
         ]
-        room = min(12, self._console.height - OTHER_LINES)
-        if room >= 3:  # else "now:" has to do
+        return Group(*panels, *self._what_fits(self._console.height - OTHER_LINES))
+
+    def _what_fits(self, room: int) -> list[RenderableType]:
+        """Return the hand-over and the events, as far as there is room for them."""
+        panels: list[RenderableType] = []
+        needed = len(self._lanes) + FRAME
+        is_new = time.monotonic() - self._lanes_since < LANES_FOR
+        if self._lanes and room >= needed and (is_new or room >= needed + FRAME + LEAST_EVENTS):
+            panels.append(self._lanes_panel())
+            room -= needed + FRAME
+        room = min(12, room)
+        if room >= LEAST_EVENTS:
             shown = list(self._events)[-room:]
             blank = [Text()] * (room - len(shown))
             panels.append(Panel(Group(*shown, *blank), title="what the bridge reports"))
-        return Group(*panels)
+        return panels
+
+    def _lanes_panel(self) -> Panel:
+        lines = (Text(line, no_wrap=True) for line in self._lanes)
+        return Panel(Group(*lines), title="one hand-over, on two lanes", border_style="cyan")
 
     def _state(self) -> Text:
         now = time.time()

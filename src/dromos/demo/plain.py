@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import IO
 
+from dromos.demo.lanes import draw, glyphs_for
+from dromos.demo.overlap import HandOver
 from dromos.demo.summary import Step, Summary
 from dromos.demo.words import describe
 from dromos.demo.world import Plan, World
@@ -12,10 +14,11 @@ __all__ = ["PlainView", "report"]
 
 
 class PlainView:
-    """Writes a line for each event and step."""
+    """Writes a line for each event and step, and draws a hand-over."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
+        self._glyphs = glyphs_for(getattr(out, "encoding", None))
         self._plans: Sequence[Plan] = ()
 
     def begin(self, world: World, plans: Sequence[Plan]) -> None:
@@ -37,6 +40,13 @@ class PlainView:
             self._say(elapsed, f"  ({plan.story})")
         else:
             self._say(elapsed, f"{'OK' if step.passed else 'FAILED'}: {step.outcome}")
+
+    def on_handover(self, handover: HandOver) -> None:
+        """Draw it."""
+        print(file=self._out)
+        for line in draw(handover, glyphs=self._glyphs):
+            print(line, file=self._out)
+        print(file=self._out, flush=True)
 
     def tick(self) -> None:
         """Nothing moves between lines."""

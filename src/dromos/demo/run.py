@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from dromos.bridge import Bridge
+from dromos.demo.overlap import HandOver
 from dromos.demo.script import STEPS
 from dromos.demo.summary import Step, Summary, add_up
 from dromos.demo.world import CONNECTION, Plan, StepFailed, World
@@ -30,6 +31,9 @@ class View(Protocol):
 
     def on_step(self, plan: Plan, step: Step | None, elapsed: float) -> None:
         """A step began, or is over with this result."""
+
+    def on_handover(self, handover: HandOver) -> None:
+        """The first hand-over is over, and all of it is known."""
 
     def tick(self) -> None:
         """A tenth of a second has passed."""
@@ -123,6 +127,7 @@ async def _tick(view: View) -> None:
 
 async def _play(world: World, view: View, plans: Sequence[Plan], pace: float) -> list[Step]:
     steps: list[Step] = []
+    shown: HandOver | None = None
     for plan in plans:
         began = world.elapsed
         view.on_step(plan, None, began)
@@ -143,6 +148,9 @@ async def _play(world: World, view: View, plans: Sequence[Plan], pace: float) ->
             break
         if plan is not plans[-1]:
             await asyncio.sleep(pace)
+        # Not before the pause, in which what the new link had held reached the agent.
+        if shown is None and (shown := world.first_handover()) is not None:
+            view.on_handover(shown)
     return steps
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Final
 
-from dromos.demo.world import CONNECTION, Plan, StepFailed, World
+from dromos.demo.world import CONNECTION, PREPARATION, Plan, StepFailed, World
 from dromos.errors import HandshakeError
 from dromos.events import AttemptFailed, Connected, HandedOver, LinkLost, RetryScheduled
 
@@ -137,7 +137,8 @@ STEPS: Final = (
         title="renew the token without a gap",
         story=(
             "This far side closes a link when its token expires.  Before that, the bridge has "
-            "the token refreshed and opens the next link beside the old one."
+            "the token refreshed and opens the next link beside the old one, which serves on "
+            f"while the agent takes {PREPARATION * 1000:.0f} ms to get ready on the next."
         ),
         act=_hand_over,
     ),

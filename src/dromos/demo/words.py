@@ -52,6 +52,8 @@ def describe(event: events.BridgeEvent) -> str | None:
             return f"disconnected: {event.error}"
         case events.HandedOver():
             return f"link {event.new} took over from link {event.old}, nothing interrupted"
+        case events.DepartureAnnounced():
+            return f"link {event.link} is about to go, opening the next one: {event.error}"
         case events.EndDeferred():
             return f"this will end the session when the open link ends: {event.error}"
         case events.HandlerFailed():

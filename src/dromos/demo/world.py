@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from dromos.demo.ledger import Fault, Ledger
+from dromos.demo.overlap import HandOver, Record, first_handover
 from dromos.events import (
     AttemptStarted,
     BridgeEvent,
     Connected,
     HandedOver,
     LinkLost,
+    LinkOpened,
     TokenObtained,
 )
 from dromos.interfaces import Observer, Send
 from dromos.model import Message
 from dromos.testing import FarSide, Gateway
 
-__all__ = ["CONNECTION", "Agent", "Plan", "StepFailed", "World"]
+__all__ = ["CONNECTION", "PREPARATION", "Agent", "Plan", "StepFailed", "World"]
 
 CONNECTION: Final = "demo"
+
+PREPARATION: Final = 0.06
+"""Seconds that the agent takes on a new link before that may take over from an open one."""
+
 E = TypeVar("E", bound=BridgeEvent)
 
 
@@ -52,11 +58,18 @@ class Agent:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.send: Send | None = None
+        self.ready: dict[int, float] = {}
 
     def on_connect(self, send: Send) -> None:
         """Keep the way to answer, and say hello."""
         self.send = send
         send(f"hello from the agent, on link {send.link}")
+
+    async def on_handover(self, send: Send) -> None:
+        """Get ready on the next link, as an agent with state to load does."""
+        await asyncio.sleep(PREPARATION)
+        self.on_connect(send)
+        self.ready[send.link] = time.time()
 
     def on_message(self, message: Message) -> None:
         """Count a numbered message."""
@@ -78,6 +91,7 @@ class World:
         journal: The bridge's events so far.
         faults: The gaps that the script caused.
         handovers: The numbers published during each hand-over.
+        carriers: The far side's number for each of the bridge's links.
         session: The bridge's task, once it runs.
     """
 
@@ -91,15 +105,16 @@ class World:
             close_on_expiry=True,
             rate=rate,
             on_publish=lambda number, links: self.ledger.publish(
-                number, (link.number for link in links)
+                number, (link.number for link in links), time.time()
             ),
         )
         self.journal: list[BridgeEvent] = []
         self.faults: list[Fault] = []
         self.handovers: list[range] = []
+        self.carriers: dict[int, int] = {}
         self.session: asyncio.Task[None] | None = None
         self._observe = observe
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
         self._changed = asyncio.Event()
         self._dialled_at = 0
         self._old_links: dict[int, int] = {}
@@ -114,6 +129,8 @@ class World:
         self.journal.append(event)
         if isinstance(event, AttemptStarted):
             self._dialled_at = self.far.published
+        elif isinstance(event, LinkOpened):
+            self.carriers[event.link] = self.far.links[-1].number
         elif isinstance(event, HandedOver):
             self._old_links[event.old] = self._dialled_at
         elif isinstance(event, LinkLost) and event.link in self._old_links:
@@ -121,6 +138,17 @@ class World:
             self.handovers.append(range(began, self.far.published + 1))
         self.wake()
         self._observe(event)
+
+    def first_handover(self) -> HandOver | None:
+        """Return the first hand-over that is over, or None."""
+        record = Record(
+            ledger=self.ledger,
+            carriers=self.carriers,
+            ready=self.agent.ready,
+            began=self._began_at,
+            now=time.time(),
+        )
+        return first_handover(self.journal, record)
 
     def wake(self) -> None:
         """Let `expect` look again."""

@@ -28,6 +28,7 @@ NAMES: Final[dict[type[BridgeEvent], str]] = {
     events.Connected: "bridge.connected",
     events.Disconnected: "bridge.disconnected",
     events.HandedOver: "bridge.handed_over",
+    events.DepartureAnnounced: "bridge.departure_announced",
     events.EndDeferred: "bridge.end_deferred",
     events.HandlerFailed: "bridge.handler_failed",
     events.ReadingPaused: "bridge.reading_paused",
