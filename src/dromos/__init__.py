@@ -1,6 +1,7 @@
 """Keeps a persistent, authenticated WebSocket connection alive for months."""
 
 from dromos.bridge import Bridge
+from dromos.connection import Connection
 from dromos.errors import (
     BridgeError,
     ConnectionClosed,
@@ -24,13 +25,24 @@ from dromos.interfaces import (
     Send,
     TokenProvider,
 )
-from dromos.model import AuthStrategy, Credentials, Handshake, RetryPolicy, Token, Verdict
+from dromos.model import (
+    AuthStrategy,
+    Credentials,
+    Handshake,
+    Outbox,
+    RetryPolicy,
+    Token,
+    Verdict,
+)
+from dromos.snapshot import Counters, Snapshot
 
 __all__ = [
     "AuthStrategy",
     "Bridge",
     "BridgeError",
+    "Connection",
     "ConnectionClosed",
+    "Counters",
     "Credentials",
     "Dialer",
     "Handler",
@@ -44,11 +56,13 @@ __all__ = [
     "MessageTooBig",
     "Metrics",
     "NotConnected",
+    "Outbox",
     "PermanentError",
     "ReceivePaused",
     "RetryPolicy",
     "Send",
     "SendBufferFull",
+    "Snapshot",
     "Token",
     "TokenError",
     "TokenProvider",

@@ -1,13 +1,13 @@
 """The options of a bridge: their names, defaults and checks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from dromos._core.policy import Policy
 from dromos._driver import Options
 from dromos.errors import BridgeError, ConnectionClosed, HandshakeError, TokenError
 from dromos.interfaces import Limits
-from dromos.model import RetryPolicy, Seconds, Verdict, seconds
+from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 
 __all__ = ["SessionOptions", "Verdicts", "check_verdicts", "look_up", "resolve", "whole"]
 
@@ -38,6 +38,8 @@ class SessionOptions(TypedDict, total=False):
     send_buffer_limit: int
     handler_errors: Literal["log", "raise"]
     allow_insecure_transport: bool
+    dedupe: Callable[[Message], Hashable] | None
+    outbox: Outbox | None
 
 
 def resolve(given: SessionOptions, *, in_band: bool = False) -> tuple[Policy, Options]:
@@ -87,6 +89,8 @@ def resolve(given: SessionOptions, *, in_band: bool = False) -> tuple[Policy, Op
         allow_insecure_transport=_flag(
             "allow_insecure_transport", options["allow_insecure_transport"]
         ),
+        dedupe=_callable("dedupe", options["dedupe"]),
+        outbox=_outbox(options["outbox"]),
     )
     return policy, limits
 
@@ -152,6 +156,19 @@ def _one_of(name: str, value: T, allowed: tuple[T, ...]) -> T:
         wanted = " or ".join(f'"{choice}"' for choice in allowed)
         got = f'"{value}"' if isinstance(value, str) else type(value).__name__  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"{name} must be {wanted}, not {got}")
+    return value
+
+
+def _callable(name: str, value: object) -> Any:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
+    return value
+
+
+def _outbox(value: object) -> Outbox | None:
+    if value is not None and not isinstance(value, Outbox):
+        hint = "; pass Outbox()" if value is True or value is Outbox else ""
+        raise TypeError(f"outbox must be an Outbox or None, not {type(value).__name__}{hint}")
     return value
 
 

@@ -6,16 +6,31 @@ import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
 from dromos import auth
+from dromos._core.policy import Policy
 from dromos._core.verdict import Stage, judge
-from dromos._driver import Callbacks, Options, Parts, Session
+from dromos._driver import (
+    Callbacks,
+    Options,
+    Parts,
+    Session,
+    Unwatched,
+    Watchdog,
+    the_watchdog,
+)
 from dromos._driver.endpoint import check_made_url, check_url, is_insecure, shown
 from dromos._options import SessionOptions, Verdicts, check_verdicts, look_up, resolve, whole
+from dromos.connection import (
+    ConnectCallback,
+    Connection,
+    DisconnectCallback,
+    RefreshCallback,
+)
 from dromos.errors import BridgeError
 from dromos.events import BridgeEvent
 from dromos.interfaces import (
@@ -27,7 +42,7 @@ from dromos.interfaces import (
     Observer,
     TokenProvider,
 )
-from dromos.model import RetryPolicy, Seconds, Verdict, seconds
+from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
@@ -64,6 +79,8 @@ class Bridge:
         renewal: Literal["handover", "keep"] = "handover",
         initial_token: Literal["fail", "retry"] = "fail",
         max_link_age: Seconds | None = None,
+        dedupe: Callable[[Message], Hashable] | None = None,
+        outbox: Outbox | None = None,
         ping_interval: Seconds | None = 20.0,
         ping_timeout: Seconds = 20.0,
         write_timeout: Seconds = 10.0,
@@ -102,6 +119,11 @@ class Bridge:
                 no token, as the specification says; `"retry"` keeps trying.
             max_link_age: After which a link is handed over.  None (default) never;
                 under 1 s counts as 1 s.
+            dedupe: Makes a hashable key of a message, for far sides that send the same
+                message on both links of a hand-over: the second one is dropped.  A key
+                of None is never a copy.  None (default) delivers both.
+            outbox: Keeps what could not be sent, and says what became of the rest; see
+                `Outbox`.  None (default) keeps nothing.
             ping_interval: Without inbound data before a ping.  Default 20; None never pings.
             ping_timeout: For the answer.  Default 20.
             write_timeout: Without write progress before a link is aborted.  Default 10.
@@ -133,6 +155,8 @@ class Bridge:
             renewal=renewal,
             initial_token=initial_token,
             max_link_age=max_link_age,
+            dedupe=dedupe,
+            outbox=outbox,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
             write_timeout=write_timeout,
@@ -158,6 +182,7 @@ class Bridge:
         self._wall: Callable[[], float] = _now
         self._random = random.Random()
         self._warned = False
+        self._watchdog: Watchdog | Unwatched = the_watchdog
 
     async def maintain_websocket(
         self,
@@ -184,35 +209,61 @@ class Bridge:
             ValueError: If an argument has a value that can't work.
             RuntimeError: If the bridge is closed.
         """
-        if not isinstance(connection_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"connection_id must be a str, not {type(connection_id).__name__}")
-        if not connection_id.strip():
-            raise ValueError("connection_id must not be empty")
-        callbacks = Callbacks(handler)
-        chosen: SessionOptions = {**self._options, **options}
-        policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
-        self._check_endpoint(endpoint_url, allow_insecure=limits.allow_insecure_transport)
-        if self._closed:
-            raise RuntimeError("the bridge is closed")
-        shared = self._shared_here()
-        self._numbers += 1
-        session = Session(
-            number=self._numbers,
-            connection_id=connection_id,
-            endpoint=endpoint_url,
-            endpoint_name=shown(endpoint_url),
-            callbacks=callbacks,
-            policy=policy,
-            options=limits,
-            parts=self._parts(limits, shared),
+        plan = self._plan(connection_id, endpoint_url, Callbacks(handler), options)
+        await self._run(self._begin(plan))
+
+    def connect(
+        self,
+        connection_id: str,
+        endpoint_url: Endpoint,
+        *,
+        on_connect: ConnectCallback | None = None,
+        on_handover: ConnectCallback | None = None,
+        on_disconnect: DisconnectCallback | None = None,
+        on_token_refresh: RefreshCallback | None = None,
+        receive: bool = True,
+        **options: Unpack[SessionOptions],
+    ) -> Connection:
+        """Keep one connection alive as an object: the same engine, to be iterated.
+
+            async with bridge.connect("connection-id", "wss://host/ws") as connection:
+                await connection.send("hello")
+                async for message in connection:
+                    print(message)
+
+        The callbacks follow the handler's rules, and are the place to subscribe: a link
+        counts as open once `on_connect` has returned.
+
+        Args:
+            connection_id: What the token provider knows the connection by.
+            endpoint_url: As for `maintain_websocket`.
+            on_connect: Called with a `send` for each new link.  None (default) does nothing.
+            on_handover: Called in its place when a link takes over from an open one.
+                None (default) calls `on_connect`.
+            on_disconnect: Called with an error or None when the last open link is gone.
+                None (default) does nothing.
+            on_token_refresh: Called with a token and a `send`, to renew the token on the
+                live link.  None (default) hands over.
+            receive: Whether messages are kept to be iterated.  False discards and counts them.
+            **options: Options for this session in place of the bridge's.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: If an argument has a value that can't work.
+            RuntimeError: If the bridge is closed.
+        """
+        if not isinstance(receive, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"receive must be a bool, not {type(receive).__name__}")
+        connection = Connection(
+            on_connect=on_connect,
+            on_handover=on_handover,
+            on_disconnect=on_disconnect,
+            on_token_refresh=on_token_refresh,
+            receive=receive,
         )
-        self._sessions[session.number] = session
-        shared.tokens.join(connection_id)
-        try:
-            await session.run()
-        finally:
-            shared.tokens.leave(connection_id)
-            del self._sessions[session.number]
+        plan = self._plan(connection_id, endpoint_url, connection.callbacks, options)
+        connection.prepare(begin=lambda: self._begin(plan), run=self._run)
+        return connection
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
@@ -259,6 +310,57 @@ class Bridge:
 
     # ------------------------------------------------------------ wiring
 
+    def _plan(
+        self,
+        connection_id: str,
+        endpoint: Endpoint,
+        callbacks: Callbacks,
+        options: SessionOptions,
+    ) -> "_Plan":
+        """Check everything that a session is made of."""
+        if not isinstance(connection_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"connection_id must be a str, not {type(connection_id).__name__}")
+        if not connection_id.strip():
+            raise ValueError("connection_id must not be empty")
+        chosen: SessionOptions = {**self._options, **options}
+        policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
+        self._check_endpoint(endpoint, allow_insecure=limits.allow_insecure_transport)
+        if self._closed:
+            raise RuntimeError("the bridge is closed")
+        return _Plan(
+            connection_id=connection_id,
+            endpoint=endpoint,
+            callbacks=callbacks,
+            policy=policy,
+            limits=limits,
+        )
+
+    def _begin(self, plan: "_Plan") -> Session:
+        if self._closed:
+            raise RuntimeError("the bridge is closed")
+        self._numbers += 1
+        session = Session(
+            number=self._numbers,
+            connection_id=plan.connection_id,
+            endpoint=plan.endpoint,
+            endpoint_name=shown(plan.endpoint),
+            callbacks=plan.callbacks,
+            policy=plan.policy,
+            options=plan.limits,
+            parts=self._parts(plan.limits, self._shared_here()),
+        )
+        self._sessions[session.number] = session
+        return session
+
+    async def _run(self, session: Session) -> None:
+        tokens = self._shared_here().tokens
+        tokens.join(session.connection_id)
+        try:
+            await session.run()
+        finally:
+            tokens.leave(session.connection_id)
+            del self._sessions[session.number]
+
     def _parts(self, limits: Options, shared: "_Shared") -> Parts:
         return Parts(
             tokens=shared.tokens,
@@ -270,6 +372,7 @@ class Bridge:
             check_url=functools.partial(self._check_made, limits.allow_insecure_transport),
             wall=self._wall,
             roll=self._random.random,
+            watchdog=self._watchdog,
         )
 
     def _check_endpoint(self, endpoint: object, *, allow_insecure: bool) -> None:
@@ -279,7 +382,7 @@ class Bridge:
             raise TypeError(
                 f"endpoint_url must be a str or a callable, not {type(endpoint).__name__}"
             )
-        self._warn_if_insecure(check_url(endpoint, allow_insecure=allow_insecure), depth=4)
+        self._warn_if_insecure(check_url(endpoint, allow_insecure=allow_insecure), depth=5)
 
     def _check_made(self, allow_insecure: bool, url: object) -> str:
         made = check_made_url(url, allow_insecure=allow_insecure)
@@ -335,6 +438,17 @@ class Bridge:
             return verdict
         _log.error("verdicts returned %s, not a Verdict or None", type(verdict).__name__)
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What a session is made of, each part of it checked."""
+
+    connection_id: str
+    endpoint: Endpoint
+    callbacks: Callbacks
+    policy: Policy
+    limits: Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

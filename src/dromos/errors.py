@@ -59,7 +59,15 @@ class PermanentError(BridgeError):
     What ended it is `__cause__`, where something of ours or of another library
     did.  A handler, provider, strategy or dialer of yours may raise it to end
     the session.
+
+    Attributes:
+        unsent: With an outbox: the messages that were never written to a link.
+        unknown: With an outbox: the messages that were written to the last link, and
+            of which nobody knows whether they arrived.
     """
+
+    unsent: "tuple[str | bytes, ...]" = ()
+    unknown: "tuple[str | bytes, ...]" = ()
 
 
 class InteractionRequired(PermanentError):
@@ -181,19 +189,21 @@ class MessageTooBig(BridgeError):
 
 
 class SendBufferFull(BridgeError):
-    """The far side reads more slowly than you send; this message was not sent.
+    """There is no room for this message, in the write buffer or the outbox; it was not sent.
 
-    Await what `send` returns to be slowed down instead.
+    The far side reads more slowly than you send, or there is no link.  Await what
+    `send` returns to be slowed down instead.
 
     Attributes:
         size: The message's size in bytes.
-        buffered: Bytes that wait to be written.
-        limit: `send_buffer_limit`, in bytes.
+        buffered: Bytes that wait to be written, or that the outbox keeps.
+        limit: `send_buffer_limit`, or the outbox's `max_bytes`, in bytes.
     """
 
-    def __init__(self, *, size: int, buffered: int, limit: int) -> None:
+    def __init__(self, *, size: int, buffered: int, limit: int, message: str = "") -> None:
         super().__init__(
-            f"{buffered} bytes wait to be written, and {size} more would pass the limit of "
+            message
+            or f"{buffered} bytes wait to be written, and {size} more would pass the limit of "
             f"{limit}; not sent"
         )
         self.size = size

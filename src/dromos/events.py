@@ -3,15 +3,17 @@
 Every event is a frozen value in the past tense.  None holds a secret.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = [
     "AttemptFailed",
     "AttemptStarted",
     "BridgeEvent",
     "Connected",
+    "DeliveryUnknown",
     "DepartureAnnounced",
     "Disconnected",
+    "DuplicatesDropped",
     "EndDeferred",
     "Flapped",
     "HandedOver",
@@ -19,7 +21,9 @@ __all__ = [
     "LatencyMeasured",
     "LinkLost",
     "LinkOpened",
+    "LoopBlocked",
     "MessagesDropped",
+    "MessagesUnsent",
     "ReadingPaused",
     "RefreshStarted",
     "RenewalFailed",
@@ -146,13 +150,25 @@ class LatencyMeasured(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLost(BridgeEvent):
-    """An open link ended.  `lived` in seconds; `released` if we let it go, whatever for."""
+    """An open link ended.
+
+    Attributes:
+        link: Its number.
+        error: Why.
+        lived: Seconds it was open.
+        messages: How many were received on it.
+        sent: How many were sent on it.
+        unconfirmed: How many of those no answered ping has followed.
+        released: Whether we let it go, whatever for.
+    """
 
     link: int
     error: Exception
     lived: float
     messages: int
     released: bool
+    sent: int = 0
+    unconfirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +224,47 @@ class ReadingPaused(BridgeEvent):
     link: int
     method: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopBlocked(BridgeEvent):
+    """A callback has kept the event loop from running for `seconds`; `stack` says where."""
+
+    method: str
+    seconds: float
+    stack: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicatesDropped(BridgeEvent):
+    """So many messages came on both links of a hand-over; `dedupe` has dropped the second ones."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryUnknown(BridgeEvent):
+    """A link died with messages on it that were not confirmed: they may have arrived, or not.
+
+    `messages` does not show itself.  `resent` if they are sent again on the next link.
+    """
+
+    link: int
+    count: int
+    resent: bool
+    messages: tuple[str | bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessagesUnsent(BridgeEvent):
+    """The outbox gave messages up: `reason` is `"expired"`, `"dropped"` or `"closed"`.
+
+    They were never written to a link.  `messages` does not show itself.
+    """
+
+    count: int
+    reason: str
+    messages: tuple[str | bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

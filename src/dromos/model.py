@@ -15,6 +15,7 @@ __all__ = [
     "Credentials",
     "Handshake",
     "Message",
+    "Outbox",
     "RetryPolicy",
     "Seconds",
     "Token",
@@ -132,6 +133,52 @@ class RetryPolicy:
             raise ValueError(
                 f"max_backoff ({self.max_backoff} s) must not be below "
                 f"min_backoff ({self.min_backoff} s)"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbox:
+    """Keeps what could not be sent, in order, across links; and says what became of the rest.
+
+    A message is *confirmed* when a ping written after it was answered, or our
+    CLOSE was.  Until then it counts against the bounds.  A message whose link
+    died before that is *unknown*: the far side may have it, or not.
+
+    Attributes:
+        max_messages: Messages kept, unsent and unconfirmed ones together. Default 1000.
+        max_bytes: Bytes of them. Default 2 MiB.
+        ttl: Seconds that a message may wait for a link; after that it is reported as
+            unsent. Default 60. None keeps it for as long as the session lasts.
+        when_full: `"error"` (default) raises `SendBufferFull`; `"drop_oldest"` reports
+            the oldest unsent messages as unsent, to make room; `"wait"` has
+            `connection.send` wait for room, within its timeout.  A handler's `send`
+            can't wait before it writes, so it raises as with `"error"`.
+        resend_unknown: Whether unknown messages are sent again on the next link, so
+            that each arrives at least once.  Default False: at most once.
+    """
+
+    max_messages: int = 1000
+    max_bytes: int = 2 * 2**20
+    ttl: Seconds | None = 60.0
+    when_full: Literal["error", "drop_oldest", "wait"] = "error"
+    resend_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_messages", "max_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.ttl is not None:
+            object.__setattr__(self, "ttl", seconds("ttl", self.ttl, above=0))
+        if self.when_full not in ("error", "drop_oldest", "wait"):
+            raise ValueError(
+                f'when_full must be "error", "drop_oldest" or "wait", not {self.when_full!r}'
+            )
+        if not isinstance(self.resend_unknown, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"resend_unknown must be a bool, not {type(self.resend_unknown).__name__}"
             )
 
 

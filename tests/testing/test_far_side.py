@@ -21,6 +21,9 @@ from websockets.exceptions import (
 
 from dromos.testing import FarSide, Gateway
 
+HIGH_WATER = 64 * 1024  # bytes: asyncio's default
+MORE_THAN_KERNELS_TAKE = 2**26
+
 
 @pytest.fixture
 async def far():
@@ -109,6 +112,36 @@ async def test_numbered_messages_reach_every_link_and_are_counted_on_without_one
 
     assert far.published == max(reached)
     assert list(reached) == list(range(1, far.published + 1))
+
+
+async def test_whoever_drains_waits_for_a_client_that_does_not_read(far):
+    async with dial(far, max_size=None) as socket:
+        socket.transport.pause_reading()
+        link = far.link
+        link.send(bytes(MORE_THAN_KERNELS_TAKE))
+        drained = asyncio.create_task(link.drain())
+        await asyncio.wait([drained], timeout=0.05)
+        early, buffered = drained.done(), link.buffered
+        socket.transport.resume_reading()
+        await drained
+
+        assert not early
+        assert link.buffered < HIGH_WATER < buffered
+
+
+async def test_whoever_drains_hears_of_the_end(far):
+    async with dial(far, max_size=None) as socket:
+        socket.transport.pause_reading()
+        link = far.link
+        link.send(bytes(MORE_THAN_KERNELS_TAKE))
+        drained = asyncio.create_task(link.drain())
+        await asyncio.sleep(0)
+        link.drop()
+
+        with pytest.raises(ConnectionError):
+            await drained
+        with pytest.raises(ConnectionError):
+            await link.drain()
 
 
 async def test_bytes_may_be_written_as_they_are(far):

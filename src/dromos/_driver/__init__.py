@@ -2,6 +2,17 @@
 
 from dromos._driver.callbacks import Callbacks
 from dromos._driver.options import Options, Parts
+from dromos._driver.sending import Sender
 from dromos._driver.session import Session
+from dromos._driver.watchdog import Unwatched, Watchdog, the_watchdog
 
-__all__ = ["Callbacks", "Options", "Parts", "Session"]
+__all__ = [
+    "Callbacks",
+    "Options",
+    "Parts",
+    "Sender",
+    "Session",
+    "Unwatched",
+    "Watchdog",
+    "the_watchdog",
+]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from dromos.errors import BridgeError
+from dromos.model import Message
 
 __all__ = ["Callback", "Callbacks", "stray_cancellation"]
 
@@ -23,16 +24,22 @@ class Callbacks:
         on_handover: `on_connect` where the handler has none of its own.
         on_token_refresh: None where the handler has none.
         is_async: Whether `on_message` is known to be `async def`.
+        tap: Sees each message before its turn, and takes it away if it returns True.
+        is_brimming: Whether a queue of the handler's holds more than it should, although
+            it was told that there would be no more.  Both are None for all handlers but
+            a `Connection`.
     """
 
     __slots__ = (
         "is_async",
+        "is_brimming",
         "name",
         "on_connect",
         "on_disconnect",
         "on_handover",
         "on_message",
         "on_token_refresh",
+        "tap",
     )
 
     def __init__(self, handler: object) -> None:
@@ -59,6 +66,14 @@ class Callbacks:
         self.on_handover: Callback = _optional(handler, "on_handover") or self.on_connect
         self.on_token_refresh = _optional(handler, "on_token_refresh")
         self.is_async = _is_async(self.on_message)
+        self.tap: Callable[[Message], bool] | None = None
+        self.is_brimming: Callable[[], bool] | None = None
+
+    def methods(self) -> dict[str, Callback]:
+        """The handler's methods by their full names, for whoever looks at stacks."""
+        names = (*REQUIRED, "on_handover", "on_token_refresh")
+        found = {name: getattr(self, name) for name in names}
+        return {f"{self.name}.{name}": each for name, each in found.items() if each is not None}
 
 
 def _optional(handler: object, name: str) -> Callback | None:

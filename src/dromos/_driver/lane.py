@@ -1,17 +1,19 @@
 """Runs a handler's callbacks, one at a time and in the order of events."""
 
 import asyncio
+import functools
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
 from dromos._driver.callbacks import Callback, Callbacks, stray_cancellation
 from dromos._driver.links import LinkRecord
+from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
 from dromos.errors import ConnectionClosed
-from dromos.model import Token
+from dromos.model import Message, Token
 
 __all__ = ["Lane", "LaneOwner"]
 
@@ -28,6 +30,8 @@ class LaneOwner(Protocol):
     def handler_failed(self, method: str, error: Exception) -> None: ...
 
     def messages_dropped(self, count: int) -> None: ...
+
+    def duplicates_dropped(self, count: int) -> None: ...
 
     def make_sender(self, record: LinkRecord) -> Sender: ...
 
@@ -68,9 +72,16 @@ class Lane:
     nothing else to do: no queue, no task switch.
     """
 
-    def __init__(self, callbacks: Callbacks, owner: LaneOwner) -> None:
+    def __init__(
+        self,
+        callbacks: Callbacks,
+        owner: LaneOwner,
+        dedupe: Callable[[Message], Hashable] | None = None,
+    ) -> None:
         self._callbacks = callbacks
         self._owner = owner
+        self._overlap = None if dedupe is None else Overlap(dedupe, self._dedupe_failed)
+        self._flows = True
         self._steps: deque[_Step] = deque()
         self._now: _Step | None = None
         self._connected = False
@@ -80,6 +91,7 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         # A plain function may still return an awaitable; a first call tells whether it does.
         self._may_be_direct = False
+        self._direct: LinkRecord | None = None
         self.method = "on_connect"
 
     def start(self, spawn: Callable[..., asyncio.Task[None]]) -> asyncio.Task[None]:
@@ -96,6 +108,40 @@ class Lane:
         record.greeting_due = self._now is None and not self._steps
         self._add(_Greeting(record, within))
         self._add(_Stream(record))
+
+    def begin_overlap(self, serving: LinkRecord) -> None:
+        """Compare what a link brings with what the next one will, which is being dialled."""
+        if self._overlap is not None:
+            self._overlap.begin(serving.number)
+            self._deliver_anew()
+
+    def forget_overlap(self, serving: LinkRecord) -> None:
+        """Stop that: the next link did not come to serve."""
+        if self._overlap is not None:
+            self._overlap.forget(serving.number)
+            self._report_duplicates()
+            self._deliver_anew()
+
+    def link_ended(self, record: LinkRecord) -> None:
+        """Note that a link has ended: its last copies come soon."""
+        if self._overlap is not None:
+            self._overlap.ended(record.number, asyncio.get_running_loop().time())
+
+    def hold_back(self) -> None:
+        """Deliver nothing more, until there is room where it goes."""
+        self._flows = False
+        streaming = self._streaming()
+        if streaming is not None:
+            streaming.hold_back()
+
+    def let_flow(self) -> None:
+        """Go on delivering."""
+        if not self._flows:
+            self._flows = True
+            streaming = self._streaming()
+            if streaming is not None:
+                streaming.let_flow()
+            self._wake()
 
     def introduce(self, record: LinkRecord, within: float) -> None:
         """Run `on_handover` now, beside the callbacks of the link that serves."""
@@ -183,28 +229,94 @@ class Lane:
         if not record.greeted:
             self._drop_held(record)
             return
-        record.resume_if_low()
+        if self._flows:
+            record.resume_if_low()
+        else:
+            record.hold_back()
         while True:
-            while record.held:
+            while record.held and self._may_deliver(record):
                 item = record.take()
                 if callable(item):
                     await item()
-                else:
+                elif self._overlap is None or self._is_first(record, item):
                     await self._on_message(item)
-            if record.link is None:
+            if record.link is None and not record.held:
+                self._report_duplicates()
                 return
             await self._wait_for(record)
+
+    def _may_deliver(self, record: LinkRecord) -> bool:
+        """Whether there is room; a link that has ended must not keep the next one waiting."""
+        if self._flows:
+            return True
+        brimming = self._callbacks.is_brimming
+        return record.link is None and brimming is not None and not brimming()
 
     async def _wait_for(self, record: LinkRecord) -> None:
         """Sleep until the link has something for us."""
         record.waker = self._wake
-        if self._may_be_direct and record.greeted:
-            record.deliver_directly(self._callbacks.on_message)
+        if self._may_be_direct and record.greeted and not record.held:
+            self._direct = record
+            self._deliver_anew()
         try:
             await self._sleep()
         finally:
+            self._direct = None
             record.waker = None
             record.deliver_held()
+
+    # Straight from the link
+
+    def _deliver_anew(self) -> None:
+        """Have the link that delivers straight to the handler do so as it now should."""
+        record = self._direct
+        if record is None:
+            return
+        if self._overlap is not None and self._overlap.is_on:
+            record.deliver_directly(functools.partial(self._deliver_first, record))
+        elif self._callbacks.tap is not None:
+            record.deliver_directly(self._deliver_untapped)
+        else:
+            record.deliver_directly(self._callbacks.on_message)
+
+    def _deliver_untapped(self, message: Message) -> object:
+        tap = self._callbacks.tap
+        return None if tap is not None and tap(message) else self._callbacks.on_message(message)
+
+    def _deliver_first(self, record: LinkRecord, message: Message) -> object:
+        if not self._is_first(record, message):
+            return None
+        return self._deliver_untapped(message)
+
+    def _is_first(self, record: LinkRecord, message: Message) -> bool:
+        """Whether a message is no copy of one that came on the link before."""
+        overlap = self._overlap
+        assert overlap is not None
+        if not overlap.is_on:
+            return True
+        now = asyncio.get_running_loop().time()
+        behind = bool(record.held) or record.is_paused
+        first = overlap.admits(record.number, message, now=now, behind=behind)
+        if not overlap.is_on:
+            self._report_duplicates()
+            self._deliver_anew()
+        return first
+
+    def tap(self, message: Message) -> bool:
+        """Take a message away before it is held, if somebody waits for just that."""
+        tap = self._callbacks.tap
+        taken = tap is not None and tap(message)
+        if taken and self._overlap is not None:
+            self._overlap.took(message)
+        return taken
+
+    def _report_duplicates(self) -> None:
+        if self._overlap is not None and self._overlap.dropped:
+            self._owner.duplicates_dropped(self._overlap.dropped)
+            self._overlap.dropped = 0
+
+    def _dedupe_failed(self, error: Exception) -> None:
+        self._owner.handler_failed("dedupe", error)
 
     async def _on_message(self, message: str | bytes) -> None:
         self.method = "on_message"
@@ -316,6 +428,9 @@ class Lane:
             self._owner.handler_failed("on_disconnect", late)
 
     # The list
+
+    def _streaming(self) -> LinkRecord | None:
+        return self._now.record if isinstance(self._now, _Stream) else None
 
     def _add(self, step: _Step) -> None:
         self._steps.append(step)

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from dromos._core import liveness
 from dromos._driver.options import Options
+from dromos._driver.outbox import BARRIER_EVERY, BARRIER_MESSAGES
 from dromos.errors import BridgeError, ConnectionClosed
 from dromos.interfaces import Link
 from dromos.model import Message
@@ -19,6 +20,9 @@ HOLD_BYTES: Final = 2**20
 
 Item: TypeAlias = Message | Callable[[], Awaitable[None]]
 """A message to deliver, or a callback to run between two of them."""
+
+MARKS: Final = 64
+"""Unanswered pings that are kept in mind; a far side that answers none is soon given up."""
 
 PAUSE_NOTICE: Final = 5.0
 """Seconds of a pause after which somebody is told."""
@@ -43,6 +47,10 @@ class Owner(Protocol):
 
     def latency_measured(self, record: "LinkRecord", seconds: float) -> None: ...
 
+    def confirmed(self, record: "LinkRecord") -> None: ...
+
+    def writable(self, record: "LinkRecord") -> None: ...
+
 
 class LinkRecord:
     """One link, from its dial to its end.  It is the link's `LinkListener`.
@@ -60,7 +68,11 @@ class LinkRecord:
         greeted: Whether that has returned.
         released: Whether we let it go, so that its end is no news.
         adopted: Whether it serves, or has served.
+        sent: How many messages were sent on it.
+        confirmed: How many of them came before a ping that was answered, or a CLOSE.
         latency: Seconds that the last ping took, or None.
+        is_going_away: Whether the far side takes nothing more, and waits for our CLOSE.
+        tap: Sees each message before it is held; True takes it away.
         held: What is to be delivered: messages, and callbacks between them.
         waker: Called when something is held that was not there before.
         discarded: Messages that came after the end of all delivery.
@@ -82,7 +94,11 @@ class LinkRecord:
         self.adopted = False
         self.received = 0
         self.discarded = 0
+        self.sent = 0
+        self.confirmed = 0
         self.latency: float | None = None
+        self.is_going_away = False
+        self.tap: Callable[[Message], bool] | None = None
         self.held: deque[Item] = deque()
         self.waker: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
@@ -102,6 +118,10 @@ class LinkRecord:
         self._proof_timer: asyncio.TimerHandle | None = None
         self._pings = 0
         self._pinged: tuple[bytes, float] | None = None
+        self._marks: deque[tuple[int, int]] = deque()
+        self._barrier: asyncio.TimerHandle | None = None
+        self._close_code: int | None = None
+        self._is_held_back = False
         self._paused_at: float | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
         self.writing = Writing(self, options.write_timeout)
@@ -110,6 +130,16 @@ class LinkRecord:
     def is_open(self) -> bool:
         """Whether the link is open and we want it."""
         return self.link is not None and not self.released
+
+    @property
+    def received_now(self) -> int:
+        """How many messages have come so far."""
+        return self.received if self.link is None else self.link.received
+
+    @property
+    def held_messages(self) -> int:
+        """How many messages wait to be delivered."""
+        return self._held_messages
 
     @property
     def buffered(self) -> int:
@@ -137,6 +167,10 @@ class LinkRecord:
         if self.link is None:
             self.drop()
             return
+        if self._options.outbox is not None and self.sent > self._asked_after:
+            # A far side that closes by itself just now would answer this, and not our CLOSE.
+            self._ping()
+        self._close_code = code
         self.link.close(code, reason)
         self._release_within = within
         self._limit_release()
@@ -176,6 +210,18 @@ class LinkRecord:
             self._proof_timer = self._loop.call_later(0, self._proven)
         # Otherwise no answer is expected until we read again.
 
+    def ask_after(self) -> None:
+        """See to it that a ping follows what was written: at once after many, else soon."""
+        if self.sent - self._asked_after >= BARRIER_MESSAGES:
+            self._ping()
+        elif self._barrier is None:
+            self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_after_now)
+
+    def ask_after_now(self) -> None:
+        """Ping, if something was written since the last one."""
+        if self.link is not None and self.sent > self._asked_after:
+            self._ping()
+
     # What is delivered, and where to
 
     def deliver_held(self) -> None:
@@ -193,6 +239,16 @@ class LinkRecord:
         if self.link is not None:
             self.link.deliver_to(self._discard)
             self.resume_reading()
+
+    def hold_back(self) -> None:
+        """Read nothing more until told so: whoever takes the messages has enough."""
+        self._is_held_back = True
+        self.pause_reading()
+
+    def let_flow(self) -> None:
+        """Read on, as soon as there is room."""
+        self._is_held_back = False
+        self.resume_if_low()
 
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Have something run between two messages."""
@@ -213,6 +269,7 @@ class LinkRecord:
         """Go on reading if there is room again."""
         if (
             self._paused_at is not None
+            and not self._is_held_back
             and self._held_messages <= HOLD_MESSAGES // 2
             and self._held_size <= HOLD_BYTES // 2
         ):
@@ -258,6 +315,8 @@ class LinkRecord:
 
     def on_message(self, message: Message, /) -> None:
         """Hold a message until the handler is ready for it."""
+        if self.tap is not None and self.tap(message):
+            return
         self.held.append(message)
         self._held_messages += 1
         self._held_size += len(message)
@@ -284,6 +343,7 @@ class LinkRecord:
             self.latency = self._loop.time() - self._pinged[1]
             self._pinged = None
             self._owner.latency_measured(self, self.latency)
+        self._confirm(payload)
         if self._proof is not None and payload == self._proof:
             self._proven()
 
@@ -294,9 +354,11 @@ class LinkRecord:
     def on_resume_writing(self) -> None:
         """Let those who wait go on."""
         self.writing.unblock()
+        self._owner.writable(self)
 
     def on_going_away(self, error: ConnectionClosed, /) -> None:
         """Pass on that the far side waits for our answer to its CLOSE."""
+        self.is_going_away = True
         self._owner.departure_announced(self, error)
 
     def on_closed(self, error: ConnectionClosed, /) -> None:
@@ -310,8 +372,11 @@ class LinkRecord:
         self.taking_over = False
         if self.waker is not None:
             self.waker()
+        if not error.by_peer and error.code == self._close_code:
+            # RFC 6455, 5.5.1: what answers our CLOSE has read everything before it.
+            self.confirmed = self.sent
         self._forget_proof()
-        for timer in (self._watch_timer, self._end_timer, self._pause_timer):
+        for timer in (self._watch_timer, self._end_timer, self._pause_timer, self._barrier):
             if timer is not None:
                 timer.cancel()
         self.writing.end(error)
@@ -338,11 +403,36 @@ class LinkRecord:
 
     def _ping(self) -> bytes:
         self._pings += 1
-        payload = b"dromos %d" % self._pings
+        payload = _payload(self._pings)
         self._pinged = payload, self._loop.time()
+        self._marks.append((self._pings, self.sent))
+        if len(self._marks) > MARKS:
+            self._marks.popleft()
         assert self.link is not None
         self.link.ping(payload)
         return payload
+
+    @property
+    def _asked_after(self) -> int:
+        """How many messages came before the last ping."""
+        return self._marks[-1][1] if self._marks else self.confirmed
+
+    def _ask_after_now(self) -> None:
+        self._barrier = None
+        self.ask_after_now()
+
+    def _confirm(self, payload: bytes) -> None:
+        """Take what was written before an answered ping for arrived.
+
+        RFC 6455, 5.5.3: of several pings the last may be answered alone.
+        """
+        for position, (number, sent) in enumerate(self._marks):
+            if payload == _payload(number):
+                self.confirmed = sent
+                for _ in range(position + 1):
+                    self._marks.popleft()
+                self._owner.confirmed(self)
+                return
 
     def _limit_release(self) -> None:
         """Give a link that we let go its time to end; none of it passes while we don't read."""
@@ -378,6 +468,10 @@ class LinkRecord:
     def _notice_pause(self) -> None:
         if self._paused_at is not None:
             self._owner.reading_paused(self, self._loop.time() - self._paused_at)
+
+
+def _payload(number: int) -> bytes:
+    return b"dromos %d" % number
 
 
 class Writing:

@@ -1,14 +1,15 @@
 """What a session is run with: numbers the user chose, and the parts around it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dromos._core.schedule import Lease, Need
+from dromos._driver.watchdog import Unwatched, Watchdog
 from dromos.events import BridgeEvent
 from dromos.interfaces import AuthFunction, Dialer, Limits
-from dromos.model import Token, Verdict
+from dromos.model import Message, Outbox, Token, Verdict
 
 __all__ = ["Grant", "Options", "Parts", "Tokens"]
 
@@ -28,6 +29,9 @@ class Options:
         send_buffer_limit: On what waits to be written.
         handler_errors: `"log"` goes on after a callback raised, `"raise"` ends the session.
         allow_insecure_transport: Whether `ws://` may go to other machines.
+        dedupe: What tells a message that comes on both links of a hand-over; None
+            delivers both.
+        outbox: What is kept of what could not be sent; None keeps nothing.
     """
 
     ping_interval: float | None = 20.0
@@ -40,6 +44,8 @@ class Options:
     send_buffer_limit: int = 4 * 2**20
     handler_errors: Literal["log", "raise"] = "log"
     allow_insecure_transport: bool = False
+    dedupe: Callable[[Message], Hashable] | None = None
+    outbox: Outbox | None = None
 
 
 class Grant(Protocol):
@@ -80,6 +86,7 @@ class Parts:
         check_url: Refuses an endpoint with a `PermanentError`.
         wall: Unix time.
         roll: Chance, uniform in [0, 1).
+        watchdog: Tells of callbacks that block the event loop.
     """
 
     tokens: Tokens
@@ -91,3 +98,4 @@ class Parts:
     check_url: Callable[[str], str]
     wall: Callable[[], float]
     roll: Callable[[], float]
+    watchdog: Watchdog | Unwatched

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Final
+from threading import get_ident
+from typing import Final, NoReturn
 
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options
-from dromos.errors import MessageTooBig, NotConnected, SendBufferFull
+from dromos._driver.outbox import Entry, Ledger
+from dromos.errors import ConnectionClosed, MessageTooBig, NotConnected, SendBufferFull
+from dromos.events import BridgeEvent
 from dromos.interfaces import Sendable
 
-__all__ = ["Outlet", "Sender"]
+__all__ = ["KeptSender", "Outlet", "Sender"]
 
 HIGH_WATER: Final = 64 * 1024
 """The write buffer that an engine has at most while it does not call itself full (asyncio's)."""
@@ -40,14 +43,41 @@ class _Drained:
         yield from self._record.writing.wait_drained().__await__()
 
 
+class _Sent(_Drained):
+    """The same for a message that is kept: if its link dies, that is reported otherwise."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[asyncio.Future[None], None, None]:
+        try:
+            yield from super().__await__()
+        except ConnectionClosed:
+            return
+
+
 class Outlet:
     """Where a session's messages go: the link that serves, if there is one."""
 
-    __slots__ = ("close", "easy", "record", "send_buffer_limit", "send_size_limit")
+    __slots__ = (
+        "close",
+        "easy",
+        "ledger",
+        "record",
+        "send_buffer_limit",
+        "send_size_limit",
+        "thread",
+    )
 
-    def __init__(self, options: Options, close: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        close: Callable[[int, str], None],
+        tell: Callable[[BridgeEvent], None],
+    ) -> None:
         self.record: LinkRecord | None = None
+        self.ledger = None if options.outbox is None else Ledger(options.outbox, tell)
         self.close = close
+        self.thread = get_ident()
         self.send_size_limit = options.send_size_limit
         self.send_buffer_limit = options.send_buffer_limit
         # A message of this many characters or bytes passes every limit, whatever
@@ -56,15 +86,98 @@ class Outlet:
         room = max(0, options.send_buffer_limit - HIGH_WATER)
         self.easy = (room if size is None else min(size, room)) // 4
 
-    def check(self, message: object, record: LinkRecord) -> int:
-        """Return the message's size in bytes, or raise what forbids sending it."""
-        size = _size(message)
+    def make_sender(self, record: LinkRecord | None = None) -> "Sender":
+        """Return a `send` for a link, or for whichever serves."""
+        return Sender(self, record) if self.ledger is None else KeptSender(self, record)
+
+    def check_size(self, message: object) -> int:
+        """Return the message's size in bytes, or raise what forbids sending it ever."""
+        size = size_of(message)
         if self.send_size_limit is not None and size > self.send_size_limit:
             raise MessageTooBig(size=size, limit=self.send_size_limit)
+        return size
+
+    def check(self, message: object, record: LinkRecord) -> int:
+        """Return the message's size in bytes, or raise what forbids sending it now."""
+        size = self.check_size(message)
         buffered = record.buffered
         if buffered + size > self.send_buffer_limit:
             raise SendBufferFull(size=size, buffered=buffered, limit=self.send_buffer_limit)
         return size
+
+    def refuse_thread(self) -> NoReturn:
+        """Say what to do instead of sending from another thread."""
+        raise RuntimeError(
+            "send was called from another thread than its event loop's; use "
+            "loop.call_soon_threadsafe, or dromos.sync"
+        )
+
+    # With an outbox
+
+    def post(
+        self, ledger: Ledger, message: Sendable, own: LinkRecord | None
+    ) -> "_Written | _Drained":
+        """Write a message if it is its turn, or keep it until it is.
+
+        Args:
+            ledger: The outbox's account.
+            message: What to send.
+            own: The link to write to whatever waits, because it is still being greeted.
+        """
+        size = self.check_size(message)
+        kept = message if isinstance(message, str) else bytes(message)
+        entry = ledger.admit(kept, size)
+        record = own or self.ready(ledger)
+        if record is None or not self._write(ledger, entry, record):
+            if own is not None:
+                ledger.dismiss(entry)
+                raise NotConnected
+            ledger.wait(entry)
+            return WRITTEN
+        return _Sent(record) if record.writing.blocked else WRITTEN
+
+    def ready(self, ledger: Ledger) -> LinkRecord | None:
+        """The link that a new message may be written to now, ahead of nothing that waits."""
+        record = self.record
+        if record is None or ledger.unsent or not record.greeted or record.writing.blocked:
+            return None
+        return record
+
+    def flush(self) -> None:
+        """Write what waits, as far as the link takes it."""
+        ledger = self.ledger
+        record = self.record
+        if ledger is None or record is None or not record.greeted:
+            return
+        while not record.writing.blocked and (entry := ledger.next()) is not None:
+            if not self._write(ledger, entry, record):
+                ledger.put_back(entry)
+                return
+
+    def confirmed(self, record: LinkRecord) -> None:
+        """Note what a link has confirmed."""
+        if self.ledger is not None:
+            self.ledger.confirm(record.number, record.confirmed)
+
+    def lose(self, record: LinkRecord) -> None:
+        """Note what a link has taken with it."""
+        if self.ledger is not None:
+            self.ledger.confirm(record.number, record.confirmed)
+            self.ledger.lose(record.number)
+
+    def _write(self, ledger: Ledger, entry: Entry, record: LinkRecord) -> bool:
+        """Write a message; False if the link takes nothing any more."""
+        link = record.link
+        if link is None:
+            return False
+        try:
+            link.send(entry.message)
+        except NotConnected:
+            return False
+        record.sent += 1
+        ledger.wrote(entry, link=record.number, number=record.sent)
+        record.ask_after()
+        return True
 
 
 class Sender:
@@ -76,14 +189,16 @@ class Sender:
 
     __slots__ = ("_outlet", "_own", "handover", "link")
 
-    def __init__(self, outlet: Outlet, record: LinkRecord) -> None:
+    def __init__(self, outlet: Outlet, record: LinkRecord | None) -> None:
         self._outlet = outlet
-        self._own: LinkRecord | None = record
-        self.link = record.number
-        self.handover = record.handover
+        self._own = record
+        self.link = 0 if record is None else record.number
+        self.handover = record is not None and record.handover
 
     def __call__(self, message: Sendable, /) -> _Written | _Drained:
         """Write a message; see `dromos.interfaces.Send`."""
+        if get_ident() != self._outlet.thread:
+            self._outlet.refuse_thread()
         record = self._outlet.record if self._own is None else self._target()
         if record is None or record.link is None:
             raise NotConnected
@@ -91,10 +206,12 @@ class Sender:
         short = (kind is str or kind is bytes) and len(message) <= self._outlet.easy
         if short and not record.writing.blocked:
             record.link.send(message)
+            record.sent += 1
             # Asked again: this very write may have filled the buffer.
             return _Drained(record) if record.writing.blocked else WRITTEN
         size = self._outlet.check(message, record)
         record.link.send(message)
+        record.sent += 1
         if not record.writing.blocked:
             return WRITTEN
         record.writing.wrote(size)
@@ -130,7 +247,30 @@ class Sender:
         return f"<send of link {self.link}>"
 
 
-def _size(message: object) -> int:
+class KeptSender(Sender):
+    """The `send` of a session with an outbox: what can't be written now is kept."""
+
+    __slots__ = ()
+
+    def __call__(self, message: Sendable, /) -> _Written | _Drained:
+        """Write a message, or keep it; see `dromos.model.Outbox`."""
+        outlet = self._outlet
+        if get_ident() != outlet.thread:
+            outlet.refuse_thread()
+        assert outlet.ledger is not None
+        own = self._own
+        if own is not None and (own.greeted or own.released or own.link is None):
+            own = own if own.taking_over else None
+            self._own = own
+        return outlet.post(outlet.ledger, message, own)
+
+
+def size_of(message: object) -> int:
+    """Return how many bytes a message has.
+
+    Raises:
+        TypeError: If it is neither a str nor bytes-like.
+    """
     if isinstance(message, str):
         return len(message.encode())
     if isinstance(message, bytes | bytearray):

@@ -10,29 +10,43 @@ import inspect
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Protocol
 
 from dromos._core import commands as do
 from dromos._core import events as heard
 from dromos._core.policy import Moment, Policy
 from dromos._core.schedule import LONGEST_SLEEP
 from dromos._core.session import Decision, decide, start, wake_at
-from dromos._core.states import State, Stopped
+from dromos._core.states import (
+    Authorizing,
+    Dialing,
+    Doomed,
+    Greeting,
+    Open,
+    Settled,
+    State,
+    Stopped,
+    Succeeding,
+    Waiting,
+)
 from dromos._driver.callbacks import Callbacks, stray_cancellation
 from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Grant, Options, Parts
 from dromos._driver.sending import Outlet, Sender
+from dromos._driver.tally import Tally
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected, PermanentError, TokenError
 from dromos.events import (
     AttemptStarted,
     BridgeEvent,
     Connected,
     Disconnected,
+    DuplicatesDropped,
     HandlerFailed,
     LatencyMeasured,
     LinkLost,
     LinkOpened,
+    LoopBlocked,
     MessagesDropped,
     ReadingPaused,
     RefreshStarted,
@@ -43,6 +57,7 @@ from dromos.events import (
 )
 from dromos.interfaces import Endpoint
 from dromos.model import Handshake, Token
+from dromos.snapshot import SessionState, Snapshot
 
 __all__ = ["Session"]
 
@@ -52,6 +67,24 @@ user's that swallows its cancellation is left behind after that."""
 
 DRIFT = 2.0
 """Seconds between wall and monotonic clock that tell of a suspend or a clock step."""
+
+
+_PHASES: Final[dict[type[State], SessionState]] = {
+    Waiting: "waiting",
+    Authorizing: "authorizing",
+    Dialing: "dialing",
+    Greeting: "greeting",
+    Open: "open",
+    Stopped: "closing",
+}
+
+
+class Watcher(Protocol):
+    """Somebody who follows a session from close by: a `Connection`."""
+
+    def on_event(self, event: BridgeEvent, /) -> None: ...
+
+    def on_change(self) -> None: ...
 
 
 class Session:
@@ -94,9 +127,12 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
-        self._outlet = Outlet(options, self.stop)
-        self._lane = Lane(callbacks, self)
+        self._outlet = Outlet(options, self.stop, self._emit)
+        self._lane = Lane(callbacks, self, options.dedupe)
         self._callbacks = callbacks
+        self._tally = Tally()
+        self._since = parts.wall()
+        self._watchers: list[Watcher] = []
 
     # ------------------------------------------------------------ from outside
 
@@ -107,6 +143,7 @@ class Session:
             PermanentError: If the session can't go on.
         """
         self._emit(SessionStarted(endpoint=self._endpoint_name))
+        end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
         lane = self._lane.start(self._spawn)
         lane.add_done_callback(self._lane_ended)
         error: Exception | None = None
@@ -124,8 +161,11 @@ class Session:
             try:
                 await self._clean_up()
             finally:
+                end_watch()
+                self._close_outbox(error)
                 self._emit(SessionEnded(error=error, cancelled=cancelled))
                 self.ended.set_result(None)
+                self._tell_watchers()
         if error is not None:
             raise error
 
@@ -143,6 +183,79 @@ class Session:
         """End the session with a close frame; `run` returns when that is done."""
         self._close_frame = code, reason
         self._hear(heard.StopRequested())
+
+    # ------------------------------------------------------------ for a `Connection`
+
+    @property
+    def outlet(self) -> Outlet:
+        """Where its messages go."""
+        return self._outlet
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds for the far side to answer our CLOSE."""
+        return self._options.close_timeout
+
+    @property
+    def phase(self) -> SessionState:
+        """Where it is, in a word."""
+        if self.ended.done() or self._state is None:
+            return "closed"
+        return _PHASES[type(self._state)]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a link is open and greeted."""
+        return isinstance(self._state, Open)
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether a token or a link is being renewed."""
+        return isinstance(self._state, Open) and not isinstance(self._state.step, Settled | Doomed)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have somebody told of every event and change from now on."""
+        self._watchers.append(watcher)
+
+    def request_renewal(self) -> None:
+        """Ask for a new token now, and a new link with it."""
+        self._hear(heard.RenewalRequested())
+
+    def hold_back(self) -> None:
+        """Read nothing more, until there is room where it goes."""
+        self._lane.hold_back()
+
+    def let_flow(self) -> None:
+        """Go on reading."""
+        self._lane.let_flow()
+
+    def snapshot(self, *, queued: int = 0) -> Snapshot:
+        """Return what the session looks like now; `queued` are messages held elsewhere."""
+        records = list(self._links.values())
+        serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
+        counted = self._tally.freeze()
+        step = state.step if isinstance(state, Open) else None
+        wait = state.until - self._loop.time() if isinstance(state, Waiting) else None
+        return Snapshot(
+            state=self.phase,
+            since=self._since,
+            link=None if serving is None else serving.number,
+            next_link=step.link if isinstance(step, Succeeding) else None,
+            attempts=0 if self.is_open else self._tally.failed_in_a_row,
+            last_error=self._tally.last_error,
+            next_attempt_at=None if wait is None else self._parts.wall() + max(0.0, wait),
+            token_expires_at=None if self._grant is None else self._grant.token.expires_at,
+            receive_queue=queued + sum(record.held_messages for record in records),
+            write_buffer=sum(record.buffered for record in records),
+            outbox_unsent=0 if ledger is None else len(ledger.unsent),
+            outbox_unconfirmed=0 if ledger is None else ledger.unconfirmed,
+            latency=None if serving is None else serving.latency,
+            counters=replace(
+                counted,
+                received=counted.received + sum(record.received_now for record in records),
+                sent=counted.sent + sum(record.sent for record in records),
+            ),
+        )
 
     # ------------------------------------------------------------ hear and obey
 
@@ -175,10 +288,13 @@ class Session:
             self._crash(RuntimeError("the task that runs the callbacks has ended"))
 
     def _carry_out(self, decision: Decision) -> None:
-        self._state, commands = decision
+        before, (self._state, commands) = self._state, decision
+        if type(before) is not type(self._state):
+            self._since = self._parts.wall()
         for command in commands:
             self._perform(command)
         self._arm()
+        self._tell_watchers()
 
     def _perform(self, command: do.Command) -> None:
         match command:
@@ -300,6 +416,10 @@ class Session:
         self._next_link = number + 1
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         record.dialled_at = self._loop.time()
+        if self._callbacks.tap is not None:
+            record.tap = self._lane.tap
+        if self._outlet.record is not None:
+            self._lane.begin_overlap(self._outlet.record)
         self._links[number] = record
         record.dial = self._spawn(self._dial(record), f"dial-{number}")
 
@@ -311,6 +431,7 @@ class Session:
                 await self._open(record, self._unexpired_token())
         except Exception as error:
             self._links.pop(record.number, None)
+            self._forget_successor(record)
             _forget_our_frames(error)
             override = self._parts.override(error)
             self._hear(heard.DialFailed(record.number, error, override))
@@ -351,6 +472,7 @@ class Session:
         record.adopted = True
         if record.introduction is not None:
             self._lane.follow(record)
+        self._outlet.flush()
 
     def _greet(self, record: LinkRecord, handover: bool, within: float) -> None:
         if handover:
@@ -381,11 +503,18 @@ class Session:
         """End the `on_handover` of a link that never came to serve."""
         if record.introduction is not None and not record.adopted:
             record.introduction.cancel()
+        self._forget_successor(record)
+
+    def _forget_successor(self, record: LinkRecord) -> None:
+        if record.handover and not record.adopted and self._outlet.record is not None:
+            self._lane.forget_overlap(self._outlet.record)
 
     # ------------------------------------------------------------ what links tell
 
     def link_closed(self, record: LinkRecord, error: ConnectionClosed) -> None:
         """A link ended."""
+        self._outlet.lose(record)
+        self._lane.link_ended(record)
         if self._links.pop(record.number, None) is None:
             return
         self._emit(
@@ -395,6 +524,8 @@ class Session:
                 lived=self._loop.time() - record.opened_at,
                 messages=record.received,
                 released=record.released,
+                sent=record.sent,
+                unconfirmed=record.sent - record.confirmed,
             )
         )
         if self._outlet.record is record:
@@ -426,6 +557,16 @@ class Session:
         method = f"{self._callbacks.name}.{self._lane.method or 'on_message'}"
         self._emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
 
+    def confirmed(self, record: LinkRecord) -> None:
+        """A ping was answered, and what was written before it has arrived."""
+        self._outlet.confirmed(record)
+        self._tell_watchers()
+
+    def writable(self, record: LinkRecord) -> None:
+        """A link takes messages again."""
+        if record is self._outlet.record:
+            self._outlet.flush()
+
     def latency_measured(self, record: LinkRecord, seconds: float) -> None:
         """A link answered a ping."""
         self._emit(LatencyMeasured(link=record.number, seconds=seconds))
@@ -435,6 +576,10 @@ class Session:
     def greeted(self, record: LinkRecord) -> None:
         """`on_connect` returned."""
         self._hear(heard.LinkGreeted(record.number))
+        if record is self._outlet.record:
+            if self._outlet.ledger is not None:
+                self._outlet.ledger.unknown = ()
+            self._outlet.flush()
 
     def greeting_failed(self, record: LinkRecord, method: str, error: Exception) -> None:
         """`on_connect` raised, or took too long."""
@@ -467,13 +612,20 @@ class Session:
         """Messages came that the handler will not see."""
         self._emit(MessagesDropped(count=count))
 
+    def duplicates_dropped(self, count: int) -> None:
+        """Messages came on both links of a hand-over, and were delivered once."""
+        self._emit(DuplicatesDropped(count=count))
+
     def take_result(self, record: LinkRecord, result: object) -> None:
         """A plain `on_message` returned something."""
         self._lane.take_result(record, result)
 
     def make_sender(self, record: LinkRecord) -> Sender:
         """Return the `send` of a link."""
-        return Sender(self._outlet, record)
+        return self._outlet.make_sender(record)
+
+    def _blocked(self, method: str, seconds: float, stack: str) -> None:
+        self._emit(LoopBlocked(method=method, seconds=seconds, stack=stack))
 
     # ------------------------------------------------------------ the end
 
@@ -516,6 +668,15 @@ class Session:
         if dropped:
             self._emit(MessagesDropped(count=dropped))
 
+    def _close_outbox(self, error: Exception | None) -> None:
+        """Report what was not sent, and what may not have arrived."""
+        ledger = self._outlet.ledger
+        if ledger is None:
+            return
+        unsent = ledger.close()
+        if isinstance(error, PermanentError):
+            error.unsent, error.unknown = unsent, ledger.unknown
+
     async def _clean_up(self) -> None:
         """Leave nothing behind: no task, no timer, no socket."""
         if self._timer is not None:
@@ -552,14 +713,20 @@ class Session:
             self._crash(error)
 
     def _emit(self, event: BridgeEvent) -> None:
-        self._parts.emit(
-            replace(
-                event,
-                connection_id=self.connection_id,
-                session=self.number,
-                at=self._parts.wall(),
-            )
+        self._tally.hear(event)
+        event = replace(
+            event,
+            connection_id=self.connection_id,
+            session=self.number,
+            at=self._parts.wall(),
         )
+        self._parts.emit(event)
+        for watcher in self._watchers:
+            watcher.on_event(event)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher.on_change()
 
 
 def _permanent(error: Exception) -> PermanentError | None:

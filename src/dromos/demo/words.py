@@ -60,6 +60,15 @@ def describe(event: events.BridgeEvent) -> str | None:
             return f"{event.method} raised {event.error!r}; the link stays"
         case events.ReadingPaused():
             return f"{event.method} has kept us from reading for {event.seconds:.0f} s"
+        case events.LoopBlocked():
+            return f"{event.method} has blocked the event loop for {event.seconds:.1f} s"
+        case events.DuplicatesDropped():
+            return f"{event.count} messages came on both links, and were delivered once"
+        case events.DeliveryUnknown():
+            then = "sent again on the next link" if event.resent else "not sent again"
+            return f"{event.count} messages may not have arrived; {then}"
+        case events.MessagesUnsent():
+            return f"{event.count} messages were not sent: {event.reason}"
         case events.MessagesDropped():
             return f"{event.count} received messages dropped"
         case events.SuspendDetected():
@@ -79,7 +88,9 @@ def _again(delay: float | None) -> str:
 def as_json(event: events.BridgeEvent) -> dict[str, Any]:
     """Return an event's members as plain values, its class as `event`."""
     plain: dict[str, Any] = {"event": type(event).__name__}
-    for name in type(event).__dataclass_fields__:
+    for name, field in type(event).__dataclass_fields__.items():
+        if not field.repr:
+            continue
         value = getattr(event, name)
         if isinstance(value, ConnectionClosed):
             value = {"type": "ConnectionClosed", "code": value.code, "reason": value.reason}

@@ -33,6 +33,10 @@ NAMES: Final[dict[type[BridgeEvent], str]] = {
     events.HandlerFailed: "bridge.handler_failed",
     events.ReadingPaused: "bridge.reading_paused",
     events.MessagesDropped: "bridge.messages_dropped",
+    events.LoopBlocked: "bridge.loop_blocked",
+    events.DuplicatesDropped: "bridge.duplicates_dropped",
+    events.DeliveryUnknown: "bridge.delivery_unknown",
+    events.MessagesUnsent: "bridge.messages_unsent",
     events.SuspendDetected: "bridge.suspend_detected",
 }
 """The stable name of each event in logs."""
@@ -43,6 +47,14 @@ _ERRORS: Final = (
     events.EndDeferred,
     events.HandlerFailed,
 )
+
+_WARNINGS: Final = (
+    events.ReadingPaused,
+    events.LoopBlocked,
+    events.DeliveryUnknown,
+    events.MessagesUnsent,
+)
+"""The same, with no exception to show."""
 """Events that somebody should look at; the others are the bridge doing its work."""
 
 
@@ -66,7 +78,7 @@ def log_events(logger: Logger) -> Callable[[BridgeEvent], None]:
         if isinstance(event, events.SessionEnded):
             warned.discard((event.connection_id, event.session))
         ended_badly = isinstance(event, events.SessionEnded) and error is not None
-        if ended_badly or isinstance(event, (*_ERRORS, events.ReadingPaused)):
+        if ended_badly or isinstance(event, (*_ERRORS, *_WARNINGS)):
             logger.error(name, error=error, **facts)
         elif error is None:
             logger.info(name, **facts)
@@ -129,4 +141,6 @@ def _shown(value: object) -> str:
 
 
 def _facts(event: BridgeEvent) -> dict[str, Any]:
-    return {field.name: getattr(event, field.name) for field in fields(event) if field.name != "at"}
+    # What does not show itself in a `repr` has no place in a log either.
+    shown = (field for field in fields(event) if field.name != "at" and field.repr)
+    return {field.name: getattr(event, field.name) for field in shown}

@@ -127,9 +127,24 @@ class FarLink:
         """Whether it is open, and no CLOSE has been seen or written."""
         return self.closed_at is None and self.ended_first is None
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes wait to be written, because the client's kernel takes no more."""
+        return self._http.writer.transport.get_write_buffer_size()
+
+    async def drain(self) -> None:
+        """Wait until there is room to write again, as asyncio's `StreamWriter.drain` does.
+
+        Raises:
+            ConnectionError: If the TCP connection ended, be it before.
+        """
+        await self._http.writer.drain()
+        if self._http.writer.is_closing():  # asyncio tells nobody who waited
+            raise ConnectionResetError("the connection was closed")
+
     @on_its_loop
     def send(self, message: Message) -> None:
-        """Write a message; nothing waits for it to arrive."""
+        """Write a message; nothing waits for it to arrive: `drain` does."""
         if self.closed_at is None and self.closed_with is None:
             data = message.encode() if isinstance(message, str) else message
             self._write(TEXT if isinstance(message, str) else BINARY, data)

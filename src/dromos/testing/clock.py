@@ -4,6 +4,7 @@ import asyncio
 import random
 from typing import Final
 
+from dromos._driver import Unwatched
 from dromos.bridge import Bridge
 
 __all__ = ["EPOCH", "LoopClock", "on_loop_time"]
@@ -42,6 +43,8 @@ def on_loop_time(
         seed: Makes its jitter repeatable.  None (default) leaves it to chance.
     """
     bridge._wall = clock or LoopClock()  # pyright: ignore[reportPrivateUsage]
+    # A loop whose time is virtual is never late.
+    bridge._watchdog = Unwatched()  # pyright: ignore[reportPrivateUsage]
     if seed is not None:
         bridge._random = random.Random(seed)  # pyright: ignore[reportPrivateUsage]
     return bridge

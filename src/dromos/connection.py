@@ -1,0 +1,792 @@
+"""A session as an object: to iterate, to send on, to ask, and to look at."""
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+from dromos._driver import Callbacks, Sender, Session
+from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
+from dromos._driver.outbox import Ledger
+from dromos.errors import (
+    BridgeError,
+    NotConnected,
+    PermanentError,
+    ReceivePaused,
+    SendBufferFull,
+)
+from dromos.events import (
+    BridgeEvent,
+    DeliveryUnknown,
+    EndDeferred,
+    LinkLost,
+    MessagesUnsent,
+    RenewalFailed,
+)
+from dromos.interfaces import Send, Sendable
+from dromos.model import Message, Seconds, Token, seconds
+from dromos.snapshot import SessionState, Snapshot
+
+__all__ = [
+    "ConnectCallback",
+    "Connection",
+    "DisconnectCallback",
+    "EventStream",
+    "RefreshCallback",
+]
+
+ConnectCallback: TypeAlias = Callable[[Send], Awaitable[None] | None]
+DisconnectCallback: TypeAlias = Callable[[Exception | None], Awaitable[None] | None]
+RefreshCallback: TypeAlias = Callable[[Token, Send], Awaitable[bool | None] | bool | None]
+Correlate: TypeAlias = Callable[[Message], Hashable | None]
+"""What tells which request a message belongs to; None for none."""
+
+EVENTS_KEPT: Final = 256
+
+CLOSING_PAUSE: Final = 0.05
+"""Seconds after which a link that refused a message is tried again."""
+
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which a drain asks again."""
+
+_greeting: Final[ContextVar["Connection | None"]] = ContextVar("dromos_greeting", default=None)
+"""The connection whose `on_connect` is running in this context: it may send already."""
+
+
+class Connection:
+    """One session, as `bridge.connect` makes it.
+
+        async with bridge.connect("connection-id", "wss://host/ws") as connection:
+            async for message in connection:
+                await connection.send(message)
+
+    Leaving the block closes the session.  A failure that ends the session for good is
+    raised, as a `PermanentError`, by whatever waits for it: the iteration, `send`,
+    `request`, `wait_open`, or else by leaving the block.
+
+    All methods belong to the event loop that the block was entered on; for threads
+    there is `dromos.sync`.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_connect: ConnectCallback | None,
+        on_handover: ConnectCallback | None,
+        on_disconnect: DisconnectCallback | None,
+        on_token_refresh: RefreshCallback | None,
+        receive: bool,
+    ) -> None:
+        """Check the callbacks; `Bridge.connect` calls this."""
+        face = _Face(self, on_connect, on_handover, on_disconnect, on_token_refresh)
+        self.callbacks = Callbacks(face)
+        self.callbacks.name = "Connection"
+        self.callbacks.tap = self._tap
+        self.callbacks.is_brimming = self._is_brimming
+        self._receive = receive
+        self._begin: Callable[[], Session] | None = None
+        self._run: Callable[[Session], Awaitable[None]] | None = None
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._queue: deque[Message] = deque()
+        self._queued_size = 0
+        self._flows = True
+        self._waiter: asyncio.Future[None] | None = None
+        self._iterator: weakref.ref[_Messages] | None = None
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._changed: asyncio.Future[None] | None = None
+        self._renewal: asyncio.Future[None] | None = None
+        self._pending: dict[Correlate, dict[Hashable, _Request]] = {}
+        self._error: PermanentError | None = None
+        self._error_was_seen = False
+        self._is_over = False
+        self._closing: str | None = None
+
+    def prepare(
+        self, *, begin: Callable[[], Session], run: Callable[[Session], Awaitable[None]]
+    ) -> None:
+        """Take what makes and runs the session; `Bridge.connect` calls this."""
+        self._begin, self._run = begin, run
+
+    # ------------------------------------------------------------ the block
+
+    async def __aenter__(self) -> Self:
+        """Start the session, and return at once; `wait_open` waits for a link.
+
+        Raises:
+            RuntimeError: If it was entered before, or the bridge is closed.
+        """
+        if self._session is not None or self._begin is None or self._run is None:
+            raise RuntimeError("a connection can be entered once; call bridge.connect again")
+        self._loop = asyncio.get_running_loop()
+        self._session = self._begin()
+        self._sender: Sender = self._session.outlet.make_sender()
+        self._session.watch(self)
+        self._task = self._loop.create_task(
+            self._keep(self._run(self._session)), name=f"dromos-{self._session.number}"
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the session, and raise what ended it if nobody has seen that.
+
+        Raises:
+            PermanentError: If the session has failed, and nobody was told.
+        """
+        self._receive = False  # nobody is left to iterate
+        await self.close()
+        if kind is None and self._error is not None and not self._error_was_seen:
+            raise self._seen(self._error)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """End the session: its link is closed, `on_disconnect` runs, the iteration ends.
+
+        What has arrived can still be iterated.  Closing again waits for the same end.
+
+        Args:
+            code: 1000 (default), 1001, or 3000 to 4999.
+            reason: Up to 123 bytes of UTF-8.
+
+        Raises:
+            ValueError: If `code` may not be sent, or `reason` is no text.
+            RuntimeError: From another event loop.
+        """
+        session, task = self._entered()
+        if not self._is_over:
+            self._closing = self._closing or "the connection is closed"
+            self._resume()
+            self._sender.close(code, reason)
+            self._tell_changed()
+        if session.owns(asyncio.current_task()):
+            return  # a callback can't wait for its own end
+        try:
+            within = session.close_timeout
+            await asyncio.wait([task], timeout=within)
+            if not task.done():
+                session.stop_now()
+                await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+
+    async def drain(self, timeout: Seconds = 25.0) -> None:
+        """Wait until the far side has everything that was sent, then close.
+
+        Nothing more can be sent meanwhile; messages go on to arrive.
+
+        Args:
+            timeout: Seconds to wait at most.  Default 25.
+
+        Raises:
+            TimeoutError: If it took longer.  The session is closed all the same; with
+                an outbox, what was not sent has been reported.
+            PermanentError: If the session has failed.
+        """
+        within = seconds("timeout", timeout)
+        self._entered()
+        self._refuse_if_over()
+        self._closing = "the connection is being drained"
+        self._tell_changed()
+        late = False
+        try:
+            async with asyncio.timeout(within):
+                await self._flushed()
+        except TimeoutError:
+            late = True
+        await self.close()
+        if late:
+            raise TimeoutError(f"not everything that was sent was confirmed within {within:g} s")
+
+    # ------------------------------------------------------------ receiving
+
+    def __aiter__(self) -> "_Messages":
+        """Return an iterator over messages, across links and hand-overs.
+
+        It ends after `close`, and raises `PermanentError` if the session fails.
+
+        Raises:
+            RuntimeError: If it is being iterated already.
+        """
+        self._entered()
+        running = None if self._iterator is None else self._iterator()
+        if running is not None:
+            raise RuntimeError("the connection is being iterated already: it has one consumer")
+        if not self._receive and not self._is_over:
+            raise RuntimeError("the connection was made with receive=False: nothing to iterate")
+        iterator = _Messages(self)
+        self._iterator = weakref.ref(iterator)
+        return iterator
+
+    async def recv(self, timeout: Seconds | None = None) -> Message:
+        """Return the next message.
+
+        Args:
+            timeout: Seconds to wait for it.  None (default) waits for as long as it takes.
+
+        Raises:
+            TimeoutError: If none came in time.
+            NotConnected: If the connection was closed, and all was received.
+            PermanentError: If the session has failed, and all was received.
+            RuntimeError: If somebody else is waiting for a message.
+        """
+        within = None if timeout is None else seconds("timeout", timeout)
+        self._entered()
+        async with asyncio.timeout(within):
+            message = await self._next()
+        if message is None:
+            raise NotConnected("the connection is closed, and everything was received")
+        return message
+
+    async def take(self, most: int) -> list[Message]:
+        """Return the messages that are there, `most` of them at most, and wait for one.
+
+        An empty list says that the connection is closed.  `dromos.sync` lives on it.
+        """
+        first = await self._next()
+        if first is None:
+            return []
+        taken = [first]
+        while self._queue and len(taken) < most:
+            taken.append(self._pop())
+        return taken
+
+    async def _next(self) -> Message | None:
+        """Return the next message; None once there will be none."""
+        while not self._queue:
+            if self._is_over:
+                if self._error is not None:
+                    raise self._seen(self._error)
+                return None
+            if self._waiter is not None:
+                raise RuntimeError("somebody is waiting for a message already")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._pop()
+
+    def _pop(self) -> Message:
+        message = self._queue.popleft()
+        self._queued_size -= len(message)
+        low = len(self._queue) <= HOLD_MESSAGES // 2 and self._queued_size <= HOLD_BYTES // 2
+        if low and not self._flows:
+            self._resume()
+        return message
+
+    def arrived(self, message: Message) -> None:
+        """Keep a message until it is taken; the session calls this."""
+        if not self._receive:
+            return
+        if self._closing is not None and self._is_brimming():
+            self._open_session.messages_dropped(1)
+            return
+        self._queue.append(message)
+        self._queued_size += len(message)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        full = len(self._queue) >= HOLD_MESSAGES or self._queued_size >= HOLD_BYTES
+        if full and self._flows and self._closing is None:
+            self._flows = False
+            self._open_session.hold_back()
+
+    def _is_brimming(self) -> bool:
+        return len(self._queue) >= 2 * HOLD_MESSAGES or self._queued_size >= 2 * HOLD_BYTES
+
+    def _resume(self) -> None:
+        self._flows = True
+        self._open_session.let_flow()
+
+    # ------------------------------------------------------------ sending
+
+    async def send(self, message: Sendable, *, timeout: Seconds = 10.0) -> None:
+        """Send a message: wait for an open link, write, and wait for room in its buffer.
+
+        With an outbox it does not wait for a link: the message is kept until there is one.
+
+        Args:
+            message: `str` makes a text frame, bytes-like a binary one.
+            timeout: Seconds to wait for a link, or for room in the outbox with
+                `when_full="wait"`.  Default 10.
+
+        Raises:
+            NotConnected: If no link was open in time, or the connection is closed: the
+                message was not sent.
+            ConnectionClosed: If the link ended while the message waited in its buffer.
+            MessageTooBig: If it is over `send_size_limit`, or the outbox's `max_bytes`.
+            SendBufferFull: If there is no room for it.
+            PermanentError: If the session has failed.
+            TypeError: If it is neither a str nor bytes-like.
+            RuntimeError: From another event loop.
+        """
+        deadline = self._now() + seconds("timeout", timeout)
+        outlet = self._open_session.outlet
+        size = outlet.check_size(message)
+        self._refuse_if_over()
+        if outlet.ledger is None:
+            await (await self._write(message, deadline))
+            return
+        await (await self._post(message, size, deadline, outlet.ledger))
+
+    async def request(
+        self, message: Sendable, *, correlate: Correlate, timeout: Seconds = 10.0
+    ) -> Message:
+        """Send a message, and return the one that answers it; that one is not iterated.
+
+        `correlate` is asked about every message that arrives while a request is pending,
+        so it should be quick, and return None where it can't tell.  A request does not
+        wait in an outbox, and is not kept there: what was not answered was not done, as
+        far as anybody can know.
+
+        Args:
+            message: The request.
+            correlate: Makes a key of a message; that of the answer equals the request's.
+            timeout: Seconds for all of it.  Default 10.
+
+        Raises:
+            TimeoutError: If no answer came in time.  One that comes later is iterated.
+            ConnectionClosed: If the request's link ended first.
+            ReceivePaused: At once, if reading is paused because messages wait to be
+                iterated: the answer would be behind them.
+            NotConnected: If no link was open in time, or the connection is closed.
+            PermanentError: If the session has failed.
+            ValueError: If `correlate` makes None of the request, or a key that is pending.
+            TypeError: If `correlate` is not callable, or its key not hashable.
+        """
+        if not callable(correlate):
+            raise TypeError(f"correlate must be callable, not {type(correlate).__name__}")
+        within = seconds("timeout", timeout, above=0)
+        self._open_session.outlet.check_size(message)
+        key = correlate(message if isinstance(message, str | bytes) else bytes(message))
+        if key is None:
+            raise ValueError("correlate returned None for the request: no answer could match it")
+        waiting = self._pending.setdefault(correlate, {})
+        if key in waiting:
+            raise ValueError("a request with this key is pending already")
+        self._refuse_if_over()
+        self._refuse_if_paused()
+        request = waiting[key] = _Request(asyncio.get_running_loop().create_future())
+        try:
+            async with asyncio.timeout(within):
+                return await self._ask(message, request, self._now() + within)
+        finally:
+            waiting.pop(key, None)
+            if not waiting:
+                self._pending.pop(correlate, None)
+            request.settle()
+
+    async def _ask(self, message: Sendable, request: "_Request", deadline: float) -> Message:
+        await self._until_sendable(deadline)
+        self._refuse_if_paused()
+        record = self._open_session.outlet.record
+        written = Sender(self._open_session.outlet, None)(message)
+        request.link = 0 if record is None else record.number
+        await written
+        return await request.answer
+
+    def _tap(self, message: Message) -> bool:
+        """Settle the request that a message answers, if there is one."""
+        for correlate, waiting in list(self._pending.items()):
+            try:
+                key = correlate(message)
+                request = None if key is None else waiting.get(key)
+            except Exception as error:
+                self._open_session.handler_failed("correlate", error)
+                continue
+            if request is not None and request.link is not None and not request.answer.done():
+                request.answer.set_result(message)
+                return True
+        return False
+
+    async def _write(self, message: Sendable, deadline: float) -> Awaitable[None]:
+        """Write a message to a link that takes it, which a link that is closing does not."""
+        while True:
+            await self._until_sendable(deadline)
+            try:
+                return self._sender(message)
+            except NotConnected:
+                # An engine may not tell that its link is closing.
+                await asyncio.wait([self._next_change()], timeout=CLOSING_PAUSE)
+
+    async def _post(
+        self, message: Sendable, size: int, deadline: float, ledger: Ledger
+    ) -> Awaitable[None]:
+        """Give a message to the outbox, once there is room in it."""
+        while True:
+            try:
+                return self._sender(message)
+            except SendBufferFull as full:
+                if ledger.rules.when_full != "wait":
+                    raise
+                await self._wait_for_room(size, deadline, ledger, full)
+
+    async def _wait_for_room(
+        self, size: int, deadline: float, ledger: Ledger, full: SendBufferFull
+    ) -> None:
+        while not ledger.has_room(size):
+            left = deadline - self._now()
+            if left <= 0:
+                raise full
+            await asyncio.wait([self._next_change()], timeout=left)
+            self._refuse_if_over()
+
+    async def _until_sendable(self, deadline: float) -> None:
+        while not self._is_sendable():
+            self._refuse_if_over()
+            left = deadline - self._now()
+            if left <= 0:
+                raise NotConnected("no link was open in time; the message was not sent")
+            await asyncio.wait([self._next_change()], timeout=left)
+        self._refuse_if_over()
+
+    def _is_sendable(self) -> bool:
+        session = self._open_session
+        record = session.outlet.record
+        if record is None or record.link is None or record.is_going_away:
+            return False
+        return session.is_open or _greeting.get() is self
+
+    # ------------------------------------------------------------ what it looks like
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session is; `"open"` once a link is greeted, hand-overs included."""
+        return "closed" if self._session is None or self._is_over else self._session.phase
+
+    @property
+    def link(self) -> int | None:
+        """The number of the link that serves; None while there is none."""
+        record = self._record
+        return None if record is None else record.number
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that the last ping on the link that serves took; None if unknown."""
+        record = self._record
+        return None if record is None else record.latency
+
+    @property
+    def error(self) -> PermanentError | None:
+        """What has ended the session for good; None if nothing has."""
+        return self._error
+
+    def snapshot(self) -> Snapshot:
+        """Return everything about the session at this moment."""
+        self._entered()
+        return self._open_session.snapshot(queued=len(self._queue))
+
+    def events(self) -> "EventStream":
+        """Return an iterator over this session's events from now on.
+
+        It keeps 256 of them; if you are slower, the oldest are dropped and counted.
+        """
+        self._entered()
+        stream = EventStream(is_over=self._is_over)
+        self._streams.add(stream)
+        return stream
+
+    async def wait_open(self, timeout: Seconds | None = None) -> int:
+        """Return the number of the open link, once there is one.
+
+        Args:
+            timeout: Seconds to wait for it.  None (default) waits for as long as it takes.
+
+        Raises:
+            TimeoutError: If there was none in time.
+            NotConnected: If the connection is closed.
+            PermanentError: If the session has failed.
+        """
+        within = None if timeout is None else seconds("timeout", timeout)
+        session, _ = self._entered()
+        async with asyncio.timeout(within):
+            while True:
+                self._refuse_if_over()
+                record = session.outlet.record
+                if session.is_open and record is not None:
+                    return record.number
+                await asyncio.wait([self._next_change()])
+
+    async def renew(self) -> None:
+        """Obtain a new token now, and hand over to a link that was opened with it.
+
+        Where the far side allows one link only, or with `renewal="keep"`, the token is
+        renewed in memory; a handler with `on_token_refresh` renews it in band.  A call
+        while something is being renewed waits for that.
+
+        Raises:
+            NotConnected: If no link is open, or it was lost meanwhile: the next one is
+                dialled with a token that is asked for anyway.
+            TokenError: If there is no new token.  It is tried again, as is what follows.
+            HandshakeError: If the next link did not open.
+            ConnectionClosed: If it did not come to serve.
+            PermanentError: If the session has failed.
+        """
+        session, _ = self._entered()
+        self._refuse_if_over()
+        if not session.is_open:
+            raise NotConnected("no link is open, so there is none to renew")
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.get_running_loop().create_future()
+        renewal = self._renewal
+        session.request_renewal()
+        if not session.is_renewing and not renewal.done():
+            self._fail_renewal(BridgeError("the session will end with this link: see its events"))
+        await asyncio.shield(renewal)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.state}, link {self.link}>"
+
+    # ------------------------------------------------------------ what the session tells
+
+    def on_event(self, event: BridgeEvent) -> None:
+        """Pass an event on; the session calls this."""
+        for stream in list(self._streams):
+            stream.put(event)
+        match event:
+            case LinkLost(link=link, error=error):
+                self._fail_requests(link, error)
+            case RenewalFailed(error=error) | EndDeferred(error=error):
+                self._fail_renewal(error)
+            case MessagesUnsent() | DeliveryUnknown():
+                self._tell_changed()  # there is room in the outbox
+            case _:
+                pass
+
+    def on_change(self) -> None:
+        """Let those look again who wait for something; the session calls this."""
+        session, renewal = self._open_session, self._renewal
+        if renewal is not None and not renewal.done():
+            if not session.is_open:
+                self._fail_renewal(NotConnected("the link was lost while it was renewed"))
+            elif not session.is_renewing:
+                renewal.set_result(None)
+        self._tell_changed()
+
+    async def _keep(self, running: Awaitable[None]) -> None:
+        try:
+            await running
+        except PermanentError as error:
+            self._error = error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._is_over = True
+        reason = self._error or NotConnected("the connection is closed")
+        self._fail_requests(None, reason)
+        self._fail_renewal(reason)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        for stream in list(self._streams):
+            stream.end()
+        self._tell_changed()
+
+    def _fail_requests(self, link: int | None, error: Exception) -> None:
+        """Settle the requests that were sent on a link, or all of them."""
+        for waiting in self._pending.values():
+            for request in waiting.values():
+                if (link is None or request.link == link) and not request.answer.done():
+                    request.answer.set_exception(error)
+
+    def _fail_renewal(self, error: Exception) -> None:
+        if self._renewal is not None and not self._renewal.done():
+            self._renewal.set_exception(error)
+            self._renewal.exception()  # whoever waited may be gone
+
+    # ------------------------------------------------------------ small things
+
+    @property
+    def _open_session(self) -> Session:
+        return self._entered()[0]
+
+    @property
+    def _record(self) -> LinkRecord | None:
+        return None if self._session is None else self._session.outlet.record
+
+    def _entered(self) -> tuple[Session, asyncio.Task[None]]:
+        """The session and its task; or say what to do first."""
+        if self._session is None or self._task is None:
+            raise RuntimeError("enter the connection first: async with bridge.connect(...)")
+        return self._session, self._task
+
+    def _now(self) -> float:
+        """The time, on the loop that the connection belongs to."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and loop is not self._loop:
+            raise RuntimeError(
+                "the connection belongs to another event loop; use "
+                "asyncio.run_coroutine_threadsafe, or dromos.sync"
+            )
+        return loop.time()
+
+    def _refuse_if_over(self) -> None:
+        if self._error is not None:
+            raise self._seen(self._error)
+        if self._closing is not None or self._is_over:
+            raise NotConnected(f"{self._closing or 'the connection is closed'}; nothing was sent")
+
+    def _refuse_if_paused(self) -> None:
+        record = self._record
+        if not self._flows or (record is not None and record.is_paused):
+            raise ReceivePaused(
+                f"{len(self._queue)} messages wait to be iterated, so reading is paused and "
+                "an answer could not arrive; the request was not sent"
+            )
+
+    def _seen(self, error: PermanentError) -> PermanentError:
+        self._error_was_seen = True
+        return error
+
+    def _next_change(self) -> asyncio.Future[None]:
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
+
+    def _tell_changed(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def _flushed(self) -> None:
+        """Return once everything that was sent has arrived, or its link is gone."""
+        session = self._open_session
+        ledger = session.outlet.ledger
+        while not self._is_over:
+            record = session.outlet.record
+            if record is not None:
+                record.ask_after_now()
+            unconfirmed = record is not None and record.confirmed < record.sent
+            if not (unconfirmed if ledger is None else ledger.count):
+                return
+            await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request whose answer is still to come; `link` is None until it was written."""
+
+    answer: asyncio.Future[Message]
+    link: int | None = None
+
+    def settle(self) -> None:
+        """Leave nothing behind that the loop would complain about."""
+        if self.answer.done() and not self.answer.cancelled():
+            self.answer.exception()
+        self.answer.cancel()
+
+
+class _Messages:
+    """What `async for` iterates; the connection knows whether it is still there."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        message = await self._connection._next()  # pyright: ignore[reportPrivateUsage]
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+
+class EventStream:
+    """A session's events, to be iterated: `async for event in connection.events()`.
+
+    Attributes:
+        dropped: Events that were dropped because you were slower than they came.
+    """
+
+    def __init__(self, *, is_over: bool = False) -> None:
+        self.dropped = 0
+        self._events: deque[BridgeEvent] = deque()
+        self._is_over = is_over
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, event: BridgeEvent) -> None:
+        """Keep an event until it is taken."""
+        self._events.append(event)
+        if len(self._events) > EVENTS_KEPT:
+            self._events.popleft()
+            self.dropped += 1
+        self._wake()
+
+    def end(self) -> None:
+        """Note that there will be no more."""
+        self._is_over = True
+        self._wake()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BridgeEvent:
+        while not self._events:
+            if self._is_over:
+                raise StopAsyncIteration
+            if self._waiter is not None:
+                raise RuntimeError("somebody is waiting for an event already")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._events.popleft()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Face:
+    """The handler that the engine drives for a `Connection`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_connect: ConnectCallback | None,
+        on_handover: ConnectCallback | None,
+        on_disconnect: DisconnectCallback | None,
+        on_token_refresh: RefreshCallback | None,
+    ) -> None:
+        given: dict[str, Any] = {
+            "on_connect": on_connect,
+            "on_handover": on_handover,
+            "on_disconnect": on_disconnect,
+            "on_token_refresh": on_token_refresh,
+        }
+        for name, callback in given.items():
+            if callback is not None and not callable(callback):
+                raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
+        self._connection = connection
+        self._on_connect = on_connect
+        self.on_message = connection.arrived
+        self.on_disconnect = on_disconnect or _nothing
+        self.on_handover = on_handover
+        self.on_token_refresh = on_token_refresh
+
+    async def on_connect(self, send: Send) -> None:
+        """Call the user's; what it starts may send although the link is not open yet."""
+        if self._on_connect is None:
+            return
+        token = _greeting.set(self._connection)
+        try:
+            result = self._on_connect(send)
+            if result is not None:
+                await result
+        finally:
+            _greeting.reset(token)
+
+
+def _nothing(error: Exception | None) -> None:
+    """Take the place of an `on_disconnect` that was not given."""

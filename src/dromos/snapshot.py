@@ -1,0 +1,84 @@
+"""What a session looks like at one moment."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["Counters", "SessionState", "Snapshot"]
+
+SessionState: TypeAlias = Literal[
+    "waiting", "authorizing", "dialing", "greeting", "open", "closing", "closed"
+]
+"""Where a session is: `"open"` once `on_connect` has returned, and through hand-overs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a session has counted since it began.
+
+    Attributes:
+        attempts: Dials begun.
+        failures: Attempts that failed.
+        links: Links opened, hand-overs included.
+        handovers: Links that took over from an open one.
+        gaps: Times that no link was open, after one was.
+        refreshes: Token refresh cycles begun on its behalf.
+        received: Messages received.
+        sent: Messages sent.
+        dropped: Messages received that nobody will see.
+        duplicates: Messages that `dedupe` has dropped.
+        unsent: Messages that the outbox gave up.
+        unknown: Messages of which nobody knows whether they arrived; without an outbox
+            those that no answered ping has followed.
+        handler_failures: Callbacks that raised.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    links: int = 0
+    handovers: int = 0
+    gaps: int = 0
+    refreshes: int = 0
+    received: int = 0
+    sent: int = 0
+    dropped: int = 0
+    duplicates: int = 0
+    unsent: int = 0
+    unknown: int = 0
+    handler_failures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A session at one moment; it does not change.
+
+    Attributes:
+        state: Where it is.
+        since: Unix time at which it came there.
+        link: The number of the link that serves, or None.
+        next_link: The number of the link that is to take over, or None.
+        attempts: Failed attempts in a row; 0 while a link is open.
+        last_error: What went wrong last, or None.
+        next_attempt_at: Unix time of the next attempt, while it waits for one.
+        token_expires_at: Unix time; None if there is no token, or it never expires.
+        receive_queue: Messages that were received and not taken yet.
+        write_buffer: Bytes that wait to be written.
+        outbox_unsent: Messages in the outbox that wait for a link.
+        outbox_unconfirmed: Messages in the outbox that were written and not confirmed.
+        latency: Seconds that the last ping on this link took, or None.
+        counters: What was counted.
+    """
+
+    state: SessionState
+    since: float
+    link: int | None = None
+    next_link: int | None = None
+    attempts: int = 0
+    last_error: Exception | None = None
+    next_attempt_at: float | None = None
+    token_expires_at: float | None = None
+    receive_queue: int = 0
+    write_buffer: int = 0
+    outbox_unsent: int = 0
+    outbox_unconfirmed: int = 0
+    latency: float | None = None
+    counters: Counters = Counters()
