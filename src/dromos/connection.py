@@ -87,6 +87,7 @@ class Connection:
         self.callbacks.name = "Connection"
         self.callbacks.tap = self._tap
         self.callbacks.is_brimming = self._is_brimming
+        self.callbacks.awaits = self._awaits
         self._receive = receive
         self._begin: Callable[[], Session] | None = None
         self._run: Callable[[Session], Awaitable[None]] | None = None
@@ -385,6 +386,8 @@ class Connection:
             if not waiting:
                 self._pending.pop(correlate, None)
             request.settle()
+            if request.link is not None and not self._awaits(request.link):
+                self._open_session.answered(request.link)
 
     async def _ask(self, message: Sendable, request: "_Request", deadline: float) -> Message:
         await self._until_sendable(deadline)
@@ -394,6 +397,14 @@ class Connection:
         request.link = 0 if record is None else record.number
         await written
         return await request.answer
+
+    def _awaits(self, link: int) -> bool:
+        """Whether a request that was sent on a link is still to be answered."""
+        return any(
+            request.link == link and not request.answer.done()
+            for waiting in self._pending.values()
+            for request in waiting.values()
+        )
 
     def _tap(self, message: Message) -> bool:
         """Settle the request that a message answers, if there is one."""

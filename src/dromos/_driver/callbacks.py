@@ -26,11 +26,13 @@ class Callbacks:
         is_async: Whether `on_message` is known to be `async def`.
         tap: Sees each message before its turn, and takes it away if it returns True.
         is_brimming: Whether a queue of the handler's holds more than it should, although
-            it was told that there would be no more.  Both are None for all handlers but
-            a `Connection`.
+            it was told that there would be no more.
+        awaits: Whether an answer is still to come on the link with this number.  These
+            three are None for all handlers but a `Connection`.
     """
 
     __slots__ = (
+        "awaits",
         "is_async",
         "is_brimming",
         "name",
@@ -68,6 +70,7 @@ class Callbacks:
         self.is_async = _is_async(self.on_message)
         self.tap: Callable[[Message], bool] | None = None
         self.is_brimming: Callable[[], bool] | None = None
+        self.awaits: Callable[[int], bool] | None = None
 
     def methods(self) -> dict[str, Callback]:
         """The handler's methods by their full names, for whoever looks at stacks."""

@@ -121,6 +121,8 @@ class LinkRecord:
         self._marks: deque[tuple[int, int]] = deque()
         self._barrier: asyncio.TimerHandle | None = None
         self._close_code: int | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._linger_then = 0.0
         self._is_held_back = False
         self._paused_at: float | None = None
         self._pause_timer: asyncio.TimerHandle | None = None
@@ -164,6 +166,9 @@ class LinkRecord:
         """Close the link politely, and abort it if that takes too long."""
         self.released = True
         self.taking_over = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if self.link is None:
             self.drop()
             return
@@ -209,6 +214,20 @@ class LinkRecord:
             # and all data is life.
             self._proof_timer = self._loop.call_later(0, self._proven)
         # Otherwise no answer is expected until we read again.
+
+    def linger(self, within: float, *, then: float) -> None:
+        """Go on reading a link that we let go, before it is closed: an answer is to come."""
+        self.released = True
+        self.taking_over = False
+        self._lingering = self._loop.call_later(within, self.stop_lingering)
+        self._linger_then = then
+
+    def stop_lingering(self) -> None:
+        """Close the link now, if that was put off."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+            self.release(self._linger_then)
 
     def ask_after(self) -> None:
         """See to it that a ping follows what was written: at once after many, else soon."""
@@ -376,7 +395,13 @@ class LinkRecord:
             # RFC 6455, 5.5.1: what answers our CLOSE has read everything before it.
             self.confirmed = self.sent
         self._forget_proof()
-        for timer in (self._watch_timer, self._end_timer, self._pause_timer, self._barrier):
+        for timer in (
+            self._watch_timer,
+            self._end_timer,
+            self._pause_timer,
+            self._barrier,
+            self._lingering,
+        ):
             if timer is not None:
                 timer.cancel()
         self.writing.end(error)

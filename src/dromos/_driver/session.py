@@ -199,9 +199,11 @@ class Session:
     @property
     def phase(self) -> SessionState:
         """Where it is, in a word."""
-        if self.ended.done() or self._state is None:
+        if self.ended.done():
             return "closed"
-        return _PHASES[type(self._state)]
+        if self._over.done():
+            return "closing"
+        return "authorizing" if self._state is None else _PHASES[type(self._state)]
 
     @property
     def is_open(self) -> bool:
@@ -216,6 +218,12 @@ class Session:
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
         self._watchers.append(watcher)
+
+    def answered(self, link: int) -> None:
+        """Note that no answer is to come on this link any more."""
+        record = self._links.get(link)
+        if record is not None:
+            record.stop_lingering()
 
     def request_renewal(self) -> None:
         """Ask for a new token now, and a new link with it."""
@@ -489,8 +497,13 @@ class Session:
             self._outlet.record = None
         self._forget_introduction(record)
         code, reason = self._close_frame
+        awaits = self._callbacks.awaits
         if within is None:
             within = self._options.close_timeout
+        elif awaits is not None and awaits(record.number):
+            # Nobody answers after a CLOSE; a request should not notice a hand-over.
+            record.linger(within / 2, then=within / 2)
+            return
         record.release(within, code=code, reason=reason)
 
     def _part(self, error: Exception | None) -> None:
