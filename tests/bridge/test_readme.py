@@ -18,19 +18,19 @@ def example(number: int = 0) -> str:
     return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[number]
 
 
-async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    """B26: the original's example does not compile.
+def addressed(source: str, gateway: Gateway, far: FarSide) -> str:
+    """The same with real addresses: those of the specification are nobody's."""
+    assert "http://localhost:8081" in source
+    assert "wss://external.system.com/ws" in source
+    source = source.replace("http://localhost:8081", gateway.url)
+    return source.replace("wss://external.system.com/ws", far.url)
 
-    Only the addresses are changed: those of the specification are nobody's.
-    """
+
+async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """B26: the original's example does not compile.  Only the addresses are changed."""
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:
         gateway.add("your-connection-id", lifetime=3600)
-        source = example()
-        assert "http://localhost:8081" in source
-        assert "wss://external.system.com/ws" in source
-        source = source.replace("http://localhost:8081", gateway.url)
-        source = source.replace("wss://external.system.com/ws", far.url)
-        tree = ast.parse(source)
+        tree = ast.parse(addressed(example(), gateway, far))
         last = tree.body.pop()
         assert "asyncio.run(main())" == ast.unparse(last)
         names: dict[str, Any] = {}
@@ -53,8 +53,40 @@ async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture
     assert "disconnected None" in out
 
 
+async def test_the_example_of_an_object_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("your-connection-id", lifetime=3600)
+        tree = ast.parse(addressed(example(1), gateway, far))
+        assert "asyncio.run(main())" == ast.unparse(tree.body.pop())
+        names: dict[str, Any] = {}
+        exec(compile(tree, str(README), "exec"), names)
+        task = asyncio.get_running_loop().create_task(names["main"]())
+        link = await far.wait_for_link(1)
+        await far.wait_for(lambda: link.received == ["hello from agent"])
+        link.send("welcome")
+        link.send("goodbye")
+        async with asyncio.timeout(10):
+            await task
+
+    assert "received welcome\nreceived goodbye\n2 messages\n" == capsys.readouterr().out
+
+
+async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("your-connection-id", lifetime=3600)
+        code = compile(addressed(example(2), gateway, far), str(README), "exec")
+        thread = asyncio.get_running_loop().create_task(asyncio.to_thread(exec, code, {}))
+        link = await far.wait_for_link(1)
+        await far.wait_for(lambda: link.received == ["hello from agent"])
+        link.send("goodbye")
+        async with asyncio.timeout(10):
+            await thread
+
+    assert "received goodbye\n" == capsys.readouterr().out
+
+
 def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(example(1), str(README), "exec"), {})
+    exec(compile(example(3), str(README), "exec"), {})
 
     out = capsys.readouterr().out
     assert "disconnected: link closed by the far side" in out
@@ -63,4 +95,4 @@ def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[st
 
 
 def test_every_python_example_is_run_here() -> None:
-    assert 2 == README.read_text().count("```python")
+    assert 4 == README.read_text().count("```python")
