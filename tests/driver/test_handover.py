@@ -308,3 +308,212 @@ async def test_a_link_that_is_sent_away_before_it_is_stable_is_answered_at_once(
 
     assert 1 == len(it.of(Disconnected))
     await it.cancel()
+
+
+@pytest.mark.parametrize("code", [1000, 1008, 4001, 4409])
+async def test_a_far_side_that_closes_the_old_link_before_it_answers_the_new_one(
+    code: int,
+) -> None:
+    """Then no link is open for a moment, and what the code would have meant is forgotten."""
+
+    async def first(link: FarEnd) -> None:
+        await until(lambda: len(it.dialer.dials) == 2)
+        link.close(code, "one link only")
+        await link.wait_closed()
+
+    it = stage(dial_latency=1.0)
+    it.dialer.then(first)
+    it.start()
+    await until(lambda: len(it.of(LinkOpened)) == 2)
+    await asyncio.sleep(5)
+
+    assert ["connect", "disconnect", "connect"] == it.handler.names
+    assert not it.task.done()  # type: ignore[union-attr]
+    await it.cancel()
+
+
+async def test_a_far_side_that_closes_the_new_link_keeps_the_old_one() -> None:
+    async def far_side(link: FarEnd) -> None:
+        if link is not it.dialer.links[0].far:
+            link.close(4409, "one link only")
+        await link.wait_closed()
+
+    it = stage(far_side=far_side)
+    it.start()
+    await asyncio.sleep(1000)
+
+    assert 1 == len(it.of(RenewalStopped))
+    assert ["connect"] == [name for name in it.handler.names if name != "message"][:1]
+    assert [] == it.of(Disconnected)
+    await it.cancel()
+
+
+async def test_a_new_dial_that_is_slow_keeps_nobody_waiting() -> None:
+    it = stage(far_side=numbered)
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.dialer._dial_latency = 10.0
+    await until(lambda: it.of(HandedOver))
+    heard = list(it.handler.messages)
+    await it.cancel()
+
+    assert [str(number) for number in range(780)] == heard[:780], "the old link served meanwhile"
+
+
+async def numbered(link: FarEnd) -> None:
+    number = 0
+    while link.closed is None:
+        link.send(str(number))
+        number += 1
+        await asyncio.sleep(0.1)
+
+
+async def test_a_new_link_that_dies_before_the_switch_leaves_the_old_one() -> None:
+    async def far_side(link: FarEnd) -> None:
+        if len(it.dialer.links) == 2:
+            await asyncio.sleep(0.5)
+            link.drop()
+        await link.wait_closed()
+
+    class Slow(Ready):
+        async def on_handover(self, send: Any) -> None:
+            await super().on_handover(send)
+            await asyncio.sleep(1)
+
+    it = stage(far_side=far_side, handler=Slow())
+    it.start()
+    await until(lambda: it.of(HandedOver))
+
+    assert [3] == [event.new for event in it.of(HandedOver)]
+    assert [] == it.of(Disconnected)
+    await it.cancel()
+
+
+async def test_a_new_link_that_dies_just_after_the_switch_is_a_loss_like_another() -> None:
+    async def far_side(link: FarEnd) -> None:
+        if len(it.dialer.links) == 2:
+            await until(lambda: it.of(HandedOver))
+            link.drop()
+        await link.wait_closed()
+
+    it = stage(far_side=far_side, handler=Ready())
+    it.start()
+    await until(lambda: len(it.handler.sends) == 3)
+    await it.cancel()
+
+    assert ["connect", "handover", "disconnect", "connect", "disconnect"] == it.handler.names
+
+
+async def test_a_token_that_is_refused_in_the_middle_is_replaced_and_never_dialled_again() -> None:
+    it = stage()
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.dialer.then(HandshakeError("who?", status=401))
+    await until(lambda: it.of(HandedOver))
+    await it.cancel()
+
+    dialled = [dict(handshake.headers)["Authorization"] for handshake in it.dialer.dials]
+    assert ["Bearer t1", "Bearer t2", "Bearer t3"] == dialled
+    assert 1 == it.metrics.connections
+
+
+async def test_a_token_that_is_refused_twice_in_the_middle_ends_it_with_the_link() -> None:
+    it = stage()
+    task = it.start()
+    await until(lambda: it.handler.sends)
+    it.dialer.then(*[HandshakeError("who?", status=401) for _ in range(5)])
+    await until(lambda: it.of(EndDeferred))
+    await asyncio.sleep(100)
+    assert not task.done(), "the open link stays"
+    it.far.drop()
+    await asyncio.wait([task])
+
+    error = task.exception()
+    assert isinstance(error, PermanentError)
+    assert isinstance(error.__cause__, HandshakeError)
+    assert 401 == error.__cause__.status
+    assert "a fresh token was refused as well" in str(error)
+    assert 3 == len(it.dialer.dials)
+
+
+@pytest.mark.parametrize("phase", ["dialling", "greeting", "proving"])
+@pytest.mark.parametrize("how", ["close", "cancel"])
+async def test_a_stop_in_the_middle_of_a_hand_over_leaves_nothing(phase: str, how: str) -> None:
+    class Slow(Ready):
+        async def on_handover(self, send: Any) -> None:
+            await super().on_handover(send)
+            await asyncio.sleep(1 if phase == "greeting" else 0)
+
+    async def far_side(link: FarEnd) -> None:
+        link.answer_pings = len(it.dialer.links) == 1 or phase != "proving"
+        await link.wait_closed()
+
+    it = stage(far_side=far_side, handler=Slow(), dial_latency=1)
+    task = it.start()
+    await until(lambda: len(it.dialer.dials) == 2)
+    await asyncio.sleep({"dialling": 0.5, "greeting": 1.5, "proving": 1.5}[phase])
+    if how == "cancel":
+        await it.cancel()
+    else:
+        await it.bridge.close()
+        await asyncio.wait([task])
+
+    assert 1 == it.handler.names.count("disconnect")
+    assert all(link.far.closed is not None for link in it.dialer.links)
+    assert [] == it.of(HandedOver)
+
+
+class Everywhere(Ready):
+    """Sends in every callback, and notes what came of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: dict[str, Any] = {}
+
+    async def try_to(self, where: str, send: Any) -> None:
+        try:
+            await send(f"from {where}")
+        except Exception as error:
+            self.results[where] = type(error).__name__
+        else:
+            self.results.setdefault(where, "sent")
+
+    async def on_connect(self, send: Any) -> None:
+        await super().on_connect(send)
+        await self.try_to("on_connect", send)
+
+    async def on_handover(self, send: Any) -> None:
+        await super().on_handover(send)
+        await self.try_to("on_handover", send)
+
+    async def on_message(self, message: Any) -> None:
+        if str(message).startswith("from on_connect"):
+            await self.try_to("on_message", self.sends[0])
+
+    async def on_token_refresh(self, token: Any, send: Any) -> bool:
+        await self.try_to("on_token_refresh", send)
+        return False
+
+    async def on_disconnect(self, error: Exception | None) -> None:
+        await super().on_disconnect(error)
+        await self.try_to("on_disconnect", self.sends[-1])
+
+
+async def test_sending_works_in_every_callback_but_the_last() -> None:
+    it = stage(handler=Everywhere())
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await asyncio.sleep(1)
+    await it.cancel()
+
+    assert {
+        "on_connect": "sent",
+        "on_message": "sent",
+        "on_token_refresh": "sent",
+        "on_handover": "sent",
+        "on_disconnect": "NotConnected",
+    } == it.handler.results
+    assert ["from on_connect", "from on_message", "from on_token_refresh"] == it.dialer.links[
+        0
+    ].far.received
+    assert ["from on_handover"] == it.dialer.links[1].far.received
