@@ -2,16 +2,16 @@
 
 import asyncio
 import weakref
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 from dromos._driver import Callbacks, Sender, Session
 from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
 from dromos._driver.outbox import Ledger
+from dromos._requests import Correlate, Request, Requests
+from dromos._streams import EventStream, Inbox
 from dromos.errors import (
     BridgeError,
     NotConnected,
@@ -42,11 +42,6 @@ __all__ = [
 ConnectCallback: TypeAlias = Callable[[Send], Awaitable[None] | None]
 DisconnectCallback: TypeAlias = Callable[[Exception | None], Awaitable[None] | None]
 RefreshCallback: TypeAlias = Callable[[Token, Send], Awaitable[bool | None] | bool | None]
-Correlate: TypeAlias = Callable[[Message], Hashable | None]
-"""What tells which request a message belongs to; None for none."""
-
-EVENTS_KEPT: Final = 256
-
 CLOSING_PAUSE: Final = 0.05
 """Seconds after which a link that refused a message is tried again."""
 
@@ -82,27 +77,32 @@ class Connection:
         receive: bool,
     ) -> None:
         """Check the callbacks; `Bridge.connect` calls this."""
+        self._requests = Requests(
+            # There is no session yet.
+            lambda method, error: self._open_session.handler_failed(method, error)  # noqa: PLW0108
+        )
+        self._inbox = Inbox(
+            messages=HOLD_MESSAGES,
+            size=HOLD_BYTES,
+            hold_back=lambda: self._open_session.hold_back(),  # noqa: PLW0108
+            let_flow=lambda: self._open_session.let_flow(),  # noqa: PLW0108
+        )
         face = _Face(self, on_connect, on_handover, on_disconnect, on_token_refresh)
         self.callbacks = Callbacks(face)
         self.callbacks.name = "Connection"
-        self.callbacks.tap = self._tap
-        self.callbacks.is_brimming = self._is_brimming
-        self.callbacks.awaits = self._awaits
+        self.callbacks.tap = self._requests.take
+        self.callbacks.is_brimming = lambda: self._inbox.is_brimming
+        self.callbacks.awaits = self._requests.awaits
         self._receive = receive
         self._begin: Callable[[], Session] | None = None
         self._run: Callable[[Session], Awaitable[None]] | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._queue: deque[Message] = deque()
-        self._queued_size = 0
-        self._flows = True
-        self._waiter: asyncio.Future[None] | None = None
         self._iterator: weakref.ref[_Messages] | None = None
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._changed: asyncio.Future[None] | None = None
         self._renewal: asyncio.Future[None] | None = None
-        self._pending: dict[Correlate, dict[Hashable, _Request]] = {}
         self._error: PermanentError | None = None
         self._error_was_seen = False
         self._is_over = False
@@ -165,7 +165,7 @@ class Connection:
         session, task = self._entered()
         if not self._is_over:
             self._closing = self._closing or "the connection is closed"
-            self._resume()
+            self._inbox.close()
             self._sender.close(code, reason)
             self._tell_changed()
         if session.owns(asyncio.current_task()):
@@ -258,56 +258,25 @@ class Connection:
         if first is None:
             return []
         taken = [first]
-        while self._queue and len(taken) < most:
-            taken.append(self._pop())
+        while self._inbox and len(taken) < most:
+            taken.append(self._inbox.pop())
         return taken
 
     async def _next(self) -> Message | None:
         """Return the next message; None once there will be none."""
-        while not self._queue:
-            if self._is_over:
-                if self._error is not None:
-                    raise self._seen(self._error)
-                return None
-            if self._waiter is not None:
-                raise RuntimeError("somebody is waiting for a message already")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._pop()
-
-    def _pop(self) -> Message:
-        message = self._queue.popleft()
-        self._queued_size -= len(message)
-        low = len(self._queue) <= HOLD_MESSAGES // 2 and self._queued_size <= HOLD_BYTES // 2
-        if low and not self._flows:
-            self._resume()
+        message = await self._inbox.next()
+        if message is None and self._error is not None:
+            raise self._seen(self._error)
         return message
 
     def arrived(self, message: Message) -> None:
         """Keep a message until it is taken; the session calls this."""
         if not self._receive:
             return
-        if self._closing is not None and self._is_brimming():
+        if self._closing is not None and self._inbox.is_brimming:
             self._open_session.messages_dropped(1)
-            return
-        self._queue.append(message)
-        self._queued_size += len(message)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        full = len(self._queue) >= HOLD_MESSAGES or self._queued_size >= HOLD_BYTES
-        if full and self._flows and self._closing is None:
-            self._flows = False
-            self._open_session.hold_back()
-
-    def _is_brimming(self) -> bool:
-        return len(self._queue) >= 2 * HOLD_MESSAGES or self._queued_size >= 2 * HOLD_BYTES
-
-    def _resume(self) -> None:
-        self._flows = True
-        self._open_session.let_flow()
+        else:
+            self._inbox.put(message)
 
     # ------------------------------------------------------------ sending
 
@@ -369,27 +338,19 @@ class Connection:
             raise TypeError(f"correlate must be callable, not {type(correlate).__name__}")
         within = seconds("timeout", timeout, above=0)
         self._open_session.outlet.check_size(message)
-        key = correlate(message if isinstance(message, str | bytes) else bytes(message))
-        if key is None:
-            raise ValueError("correlate returned None for the request: no answer could match it")
-        waiting = self._pending.setdefault(correlate, {})
-        if key in waiting:
-            raise ValueError("a request with this key is pending already")
         self._refuse_if_over()
         self._refuse_if_paused()
-        request = waiting[key] = _Request(asyncio.get_running_loop().create_future())
+        text = message if isinstance(message, str | bytes) else bytes(message)
+        request = self._requests.begin(text, correlate)
         try:
             async with asyncio.timeout(within):
                 return await self._ask(message, request, self._now() + within)
         finally:
-            waiting.pop(key, None)
-            if not waiting:
-                self._pending.pop(correlate, None)
-            request.settle()
-            if request.link is not None and not self._awaits(request.link):
+            self._requests.end(request)
+            if request.link is not None and not self._requests.awaits(request.link):
                 self._open_session.answered(request.link)
 
-    async def _ask(self, message: Sendable, request: "_Request", deadline: float) -> Message:
+    async def _ask(self, message: Sendable, request: Request, deadline: float) -> Message:
         await self._until_sendable(deadline)
         self._refuse_if_paused()
         record = self._open_session.outlet.record
@@ -397,28 +358,6 @@ class Connection:
         request.link = 0 if record is None else record.number
         await written
         return await request.answer
-
-    def _awaits(self, link: int) -> bool:
-        """Whether a request that was sent on a link is still to be answered."""
-        return any(
-            request.link == link and not request.answer.done()
-            for waiting in self._pending.values()
-            for request in waiting.values()
-        )
-
-    def _tap(self, message: Message) -> bool:
-        """Settle the request that a message answers, if there is one."""
-        for correlate, waiting in list(self._pending.items()):
-            try:
-                key = correlate(message)
-                request = None if key is None else waiting.get(key)
-            except Exception as error:
-                self._open_session.handler_failed("correlate", error)
-                continue
-            if request is not None and request.link is not None and not request.answer.done():
-                request.answer.set_result(message)
-                return True
-        return False
 
     async def _write(self, message: Sendable, deadline: float) -> Awaitable[None]:
         """Write a message to a link that takes it, which a link that is closing does not."""
@@ -495,7 +434,7 @@ class Connection:
     def snapshot(self) -> Snapshot:
         """Return everything about the session at this moment."""
         self._entered()
-        return self._open_session.snapshot(queued=len(self._queue))
+        return self._open_session.snapshot(queued=len(self._inbox))
 
     def events(self) -> "EventStream":
         """Return an iterator over this session's events from now on.
@@ -566,7 +505,7 @@ class Connection:
             stream.put(event)
         match event:
             case LinkLost(link=link, error=error):
-                self._fail_requests(link, error)
+                self._requests.fail(error, link=link)
             case RenewalFailed(error=error) | EndDeferred(error=error):
                 self._fail_renewal(error)
             case MessagesUnsent() | DeliveryUnknown():
@@ -595,20 +534,12 @@ class Connection:
     def _end(self) -> None:
         self._is_over = True
         reason = self._error or NotConnected("the connection is closed")
-        self._fail_requests(None, reason)
+        self._requests.fail(reason)
         self._fail_renewal(reason)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._inbox.end()
         for stream in list(self._streams):
             stream.end()
         self._tell_changed()
-
-    def _fail_requests(self, link: int | None, error: Exception) -> None:
-        """Settle the requests that were sent on a link, or all of them."""
-        for waiting in self._pending.values():
-            for request in waiting.values():
-                if (link is None or request.link == link) and not request.answer.done():
-                    request.answer.set_exception(error)
 
     def _fail_renewal(self, error: Exception) -> None:
         if self._renewal is not None and not self._renewal.done():
@@ -649,9 +580,9 @@ class Connection:
 
     def _refuse_if_paused(self) -> None:
         record = self._record
-        if not self._flows or (record is not None and record.is_paused):
+        if not self._inbox.flows or (record is not None and record.is_paused):
             raise ReceivePaused(
-                f"{len(self._queue)} messages wait to be iterated, so reading is paused and "
+                f"{len(self._inbox)} messages wait to be iterated, so reading is paused and "
                 "an answer could not arrive; the request was not sent"
             )
 
@@ -682,20 +613,6 @@ class Connection:
             await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    """A request whose answer is still to come; `link` is None until it was written."""
-
-    answer: asyncio.Future[Message]
-    link: int | None = None
-
-    def settle(self) -> None:
-        """Leave nothing behind that the loop would complain about."""
-        if self.answer.done() and not self.answer.cancelled():
-            self.answer.exception()
-        self.answer.cancel()
-
-
 class _Messages:
     """What `async for` iterates; the connection knows whether it is still there."""
 
@@ -710,53 +627,6 @@ class _Messages:
         if message is None:
             raise StopAsyncIteration
         return message
-
-
-class EventStream:
-    """A session's events, to be iterated: `async for event in connection.events()`.
-
-    Attributes:
-        dropped: Events that were dropped because you were slower than they came.
-    """
-
-    def __init__(self, *, is_over: bool = False) -> None:
-        self.dropped = 0
-        self._events: deque[BridgeEvent] = deque()
-        self._is_over = is_over
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, event: BridgeEvent) -> None:
-        """Keep an event until it is taken."""
-        self._events.append(event)
-        if len(self._events) > EVENTS_KEPT:
-            self._events.popleft()
-            self.dropped += 1
-        self._wake()
-
-    def end(self) -> None:
-        """Note that there will be no more."""
-        self._is_over = True
-        self._wake()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> BridgeEvent:
-        while not self._events:
-            if self._is_over:
-                raise StopAsyncIteration
-            if self._waiter is not None:
-                raise RuntimeError("somebody is waiting for an event already")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._events.popleft()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class _Face:

@@ -50,9 +50,12 @@ class Peaks:
 
     def note(self, number: int, bridge: Bridge, *, behind: int) -> None:
         """Note what the bridge holds, and how many bytes wait behind that, unread."""
-        held, peak = held_messages(bridge), self.of[number]
-        peak.messages = max(peak.messages, len(held))
-        peak.size = max(peak.size, sum(map(len, held)))
+        peak = self.of[number]
+        records = [
+            record for session in bridge._sessions.values() for record in session._links.values()
+        ]
+        peak.messages = max(peak.messages, sum(len(record.held) for record in records))
+        peak.size = max(peak.size, sum(record._held_size for record in records))
         peak.behind = max(peak.behind, behind)
 
     def between(self, first: int, last: int) -> Peak:
@@ -63,14 +66,3 @@ class Peaks:
             size=max(peak.size for peak in peaks),
             behind=max(peak.behind for peak in peaks),
         )
-
-
-def held_messages(bridge: Bridge) -> list[Message]:
-    """What the bridge has read, and its handlers have not taken."""
-    return [
-        item
-        for session in bridge._sessions.values()
-        for record in session._links.values()
-        for item in record.held
-        if isinstance(item, str | bytes)
-    ]

@@ -903,3 +903,18 @@ async def test_a_request_that_is_not_answered_holds_a_hand_over_up_for_a_second(
         assert it.dialer.links[0].far.closed is not None
         assert isinstance(request.exception(), ConnectionClosed)
         assert "on the new link" == await connection.recv()
+
+
+async def test_a_close_with_a_full_queue_hears_the_far_sides_answer() -> None:
+    async def flood(link: FarEnd) -> None:
+        for number in range(100):
+            link.send(str(number))
+        await link.wait_closed()
+
+    it = Stage(far_side=flood)
+    async with connect(it) as connection:
+        await asyncio.sleep(1)
+        await connection.close()
+        assert 1 == asyncio.get_running_loop().time(), "it does not wait for a timeout"
+
+        assert [str(number) for number in range(100)] == [m async for m in connection]

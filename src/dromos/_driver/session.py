@@ -6,7 +6,6 @@ arithmetic on delays.
 """
 
 import asyncio
-import inspect
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -29,15 +28,15 @@ from dromos._core.states import (
     Succeeding,
     Waiting,
 )
-from dromos._driver.callbacks import Callbacks, stray_cancellation
+from dromos._driver.attempts import Attempts
+from dromos._driver.callbacks import Callbacks
 from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
-from dromos._driver.options import Grant, Options, Parts
+from dromos._driver.options import Options, Parts
 from dromos._driver.sending import Outlet, Sender
 from dromos._driver.tally import Tally
-from dromos.errors import ConnectionClosed, HandshakeError, NotConnected, PermanentError, TokenError
+from dromos.errors import ConnectionClosed, NotConnected, PermanentError
 from dromos.events import (
-    AttemptStarted,
     BridgeEvent,
     Connected,
     Disconnected,
@@ -45,18 +44,14 @@ from dromos.events import (
     HandlerFailed,
     LatencyMeasured,
     LinkLost,
-    LinkOpened,
     LoopBlocked,
     MessagesDropped,
     ReadingPaused,
-    RefreshStarted,
     SessionEnded,
     SessionStarted,
     SuspendDetected,
-    TokenObtained,
 )
 from dromos.interfaces import Endpoint
-from dromos.model import Handshake, Token
 from dromos.snapshot import SessionState, Snapshot
 
 __all__ = ["Session"]
@@ -105,7 +100,6 @@ class Session:
         self.number = number
         self.connection_id = connection_id
         self.is_connected = False
-        self._endpoint = endpoint
         self._endpoint_name = endpoint_name
         self._policy = policy
         self._options = options
@@ -117,7 +111,7 @@ class Session:
         self._links: dict[int, LinkRecord] = {}
         self._next_link = 1
         self._next_ticket = 1
-        self._grant: Grant | None = None
+        self._attempts = Attempts(self, endpoint=endpoint, options=options, parts=parts)
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._clocks = self._loop.time(), parts.wall()
@@ -127,7 +121,7 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
-        self._outlet = Outlet(options, self.stop, self._emit)
+        self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._callbacks = callbacks
         self._tally = Tally()
@@ -142,7 +136,7 @@ class Session:
         Raises:
             PermanentError: If the session can't go on.
         """
-        self._emit(SessionStarted(endpoint=self._endpoint_name))
+        self.emit(SessionStarted(endpoint=self._endpoint_name))
         end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
         lane = self._lane.start(self._spawn)
         lane.add_done_callback(self._lane_ended)
@@ -163,7 +157,7 @@ class Session:
             finally:
                 end_watch()
                 self._close_outbox(error)
-                self._emit(SessionEnded(error=error, cancelled=cancelled))
+                self.emit(SessionEnded(error=error, cancelled=cancelled))
                 self.ended.set_result(None)
                 self._tell_watchers()
         if error is not None:
@@ -175,14 +169,14 @@ class Session:
 
     def stop_now(self) -> None:
         """End the session within `close_timeout`, whatever its handler does."""
-        self._hear(heard.StopRequested())
+        self.hear(heard.StopRequested())
         if not self._hurry.done():
             self._hurry.set_result(None)
 
     def stop(self, code: int = 1000, reason: str = "") -> None:
         """End the session with a close frame; `run` returns when that is done."""
         self._close_frame = code, reason
-        self._hear(heard.StopRequested())
+        self.hear(heard.StopRequested())
 
     # ------------------------------------------------------------ for a `Connection`
 
@@ -227,7 +221,7 @@ class Session:
 
     def request_renewal(self) -> None:
         """Ask for a new token now, and a new link with it."""
-        self._hear(heard.RenewalRequested())
+        self.hear(heard.RenewalRequested())
 
     def hold_back(self) -> None:
         """Read nothing more, until there is room where it goes."""
@@ -243,6 +237,7 @@ class Session:
         serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
         counted = self._tally.freeze()
         step = state.step if isinstance(state, Open) else None
+        grant = self._attempts.grant
         wait = state.until - self._loop.time() if isinstance(state, Waiting) else None
         return Snapshot(
             state=self.phase,
@@ -252,7 +247,7 @@ class Session:
             attempts=0 if self.is_open else self._tally.failed_in_a_row,
             last_error=self._tally.last_error,
             next_attempt_at=None if wait is None else self._parts.wall() + max(0.0, wait),
-            token_expires_at=None if self._grant is None else self._grant.token.expires_at,
+            token_expires_at=None if grant is None else grant.token.expires_at,
             receive_queue=queued + sum(record.held_messages for record in records),
             write_buffer=sum(record.buffered for record in records),
             outbox_unsent=0 if ledger is None else len(ledger.unsent),
@@ -267,7 +262,8 @@ class Session:
 
     # ------------------------------------------------------------ hear and obey
 
-    def _hear(self, event: heard.Event) -> None:
+    def hear(self, event: heard.Event) -> None:
+        """Note what happened, ask the core, and do what it says."""
         self._inbox.append(event)
         if self._deciding or self._state is None:
             return
@@ -313,7 +309,7 @@ class Session:
             case do.Part(error):
                 self._part(error)
             case do.Announce(event):
-                self._emit(event)
+                self.emit(event)
             case do.Finish(error):
                 self._over.set_result(error)
             case _:
@@ -331,7 +327,7 @@ class Session:
             case do.Prove(_, within):
                 record.prove(within)
             case do.Reauthenticate():
-                self._lane.offer_token(record, self._token())
+                self._lane.offer_token(record, self._attempts.token)
             case do.Release(_, within):
                 self._release(record, within)
             case do.Answer():
@@ -369,9 +365,9 @@ class Session:
         self._clocks = now, wall = self._loop.time(), self._parts.wall()
         drift = (wall - wall_before) - (now - before)
         if abs(drift) > DRIFT:
-            self._emit(SuspendDetected(drift=drift))
-            self._hear(heard.SuspendNoticed())
-        self._hear(heard.TimerFired())
+            self.emit(SuspendDetected(drift=drift))
+            self.hear(heard.SuspendNoticed())
+        self.hear(heard.TimerFired())
 
     # ------------------------------------------------------------ tokens
 
@@ -379,44 +375,7 @@ class Session:
         self._next_ticket = max(self._next_ticket, command.ticket + 1)
         if self._asking is not None:
             self._asking.cancel()
-        self._asking = self._spawn(self._obtain(command), "token")
-
-    async def _obtain(self, command: do.Authorize) -> None:
-        event: heard.Event
-        try:
-            with stray_cancellation("the token provider"):
-                grant = await self._parts.tokens.obtain(
-                    self.connection_id,
-                    need=command.need,
-                    generation=command.generation,
-                    on_refresh=lambda: self._emit(RefreshStarted()),
-                )
-        except Exception as error:
-            event = heard.TokenFailed(command.ticket, error, self._parts.override(error))
-        else:
-            self._grant = grant
-            left = grant.token.expires_at
-            self._emit(
-                TokenObtained(
-                    generation=grant.lease.generation,
-                    strategy=grant.token.strategy.type,
-                    expires_in=None if left is None else left - self._parts.wall(),
-                )
-            )
-            event = heard.TokenObtained(command.ticket, grant.lease)
-        self._hear(event)
-
-    def _unexpired_token(self) -> Token:
-        """The newest token: the one of the order may have expired in the queue of dials."""
-        token = self._token()
-        expires = token.expires_at
-        if expires is not None and expires <= self._parts.wall():
-            raise TokenError("the token expired before its turn to dial", step="token")
-        return token
-
-    def _token(self) -> Token:
-        assert self._grant is not None, "the core orders nothing with a token before there is one"
-        return self._grant.token
+        self._asking = self._spawn(self._attempts.obtain(command), "token")
 
     # ------------------------------------------------------------ links
 
@@ -429,50 +388,12 @@ class Session:
         if self._outlet.record is not None:
             self._lane.begin_overlap(self._outlet.record)
         self._links[number] = record
-        record.dial = self._spawn(self._dial(record), f"dial-{number}")
+        record.dial = self._spawn(self._attempts.dial(record), f"dial-{number}")
 
-    async def _dial(self, record: LinkRecord) -> None:
-        try:
-            async with self._parts.gate:
-                record.dialled_at = self._loop.time()
-                self._emit(AttemptStarted(link=record.number, handover=record.handover))
-                await self._open(record, self._unexpired_token())
-        except Exception as error:
-            self._links.pop(record.number, None)
-            self._forget_successor(record)
-            _forget_our_frames(error)
-            override = self._parts.override(error)
-            self._hear(heard.DialFailed(record.number, error, override))
-        else:
-            took = self._loop.time() - record.dialled_at
-            self._emit(LinkOpened(link=record.number, handover=record.handover, took=took))
-            self._hear(heard.LinkOpened(record.number))
-
-    async def _open(self, record: LinkRecord, token: Token) -> None:
-        limit = asyncio.timeout(self._options.connect_timeout)
-        try:
-            async with limit:
-                with stray_cancellation("the dialer"):
-                    await self._open_within(record, token)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise HandshakeError(
-                f"no link within connect_timeout ({self._options.connect_timeout:g} s)"
-            ) from error
-
-    async def _open_within(self, record: LinkRecord, token: Token) -> None:
-        handshake = await self._handshake(token)
-        link = await self._parts.dialer.dial(handshake, record, self._options.limits)
-        record.open(link)
-
-    async def _handshake(self, token: Token) -> Handshake:
-        endpoint = self._endpoint
-        if not isinstance(endpoint, str):
-            made = endpoint(token)
-            endpoint = await made if inspect.isawaitable(made) else made
-        url = self._parts.check_url(endpoint)
-        return self._parts.authenticate(Handshake(url=url), token, self._parts.wall())
+    def dial_failed(self, record: LinkRecord) -> None:
+        """A dial did not lead to a link; what that means is heard next."""
+        self._links.pop(record.number, None)
+        self._forget_successor(record)
 
     def _adopt(self, record: LinkRecord) -> None:
         record.taking_over = False
@@ -489,7 +410,7 @@ class Session:
         record.handover = False
         gap = None if self._gap_since is None else self._loop.time() - self._gap_since
         self.is_connected = True
-        self._emit(Connected(link=record.number, gap=gap))
+        self.emit(Connected(link=record.number, gap=gap))
         self._lane.greet(record, within)
 
     def _release(self, record: LinkRecord, within: float | None) -> None:
@@ -509,7 +430,7 @@ class Session:
     def _part(self, error: Exception | None) -> None:
         self.is_connected = False
         self._gap_since = self._loop.time()
-        self._emit(Disconnected(error=error))
+        self.emit(Disconnected(error=error))
         self._lane.part(error)
 
     def _forget_introduction(self, record: LinkRecord) -> None:
@@ -530,7 +451,7 @@ class Session:
         self._lane.link_ended(record)
         if self._links.pop(record.number, None) is None:
             return
-        self._emit(
+        self.emit(
             LinkLost(
                 link=record.number,
                 error=error,
@@ -545,21 +466,21 @@ class Session:
             self._outlet.record = None
         self._forget_introduction(record)
         if not record.released:
-            self._hear(heard.LinkLost(record.number, error, self._parts.override(error)))
+            self.hear(heard.LinkLost(record.number, error, self._parts.override(error)))
 
     def link_proven(self, record: LinkRecord) -> None:
         """A link answered."""
-        self._hear(heard.LinkProven(record.number))
+        self.hear(heard.LinkProven(record.number))
 
     def proof_failed(self, record: LinkRecord, error: Exception) -> None:
         """A link did not answer."""
-        self._hear(heard.ProofFailed(record.number, error))
+        self.hear(heard.ProofFailed(record.number, error))
 
     def departure_announced(self, record: LinkRecord, error: ConnectionClosed) -> None:
         """The far side goes away, and waits for our answer."""
         if not record.released:
             override = self._parts.override(error)
-            self._hear(heard.DepartureAnnounced(record.number, error, override))
+            self.hear(heard.DepartureAnnounced(record.number, error, override))
 
     def deliver_failed(self, error: Exception) -> None:
         """A plain `on_message` raised."""
@@ -568,7 +489,7 @@ class Session:
     def reading_paused(self, record: LinkRecord, seconds: float) -> None:
         """The handler keeps us from reading."""
         method = f"{self._callbacks.name}.{self._lane.method or 'on_message'}"
-        self._emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
+        self.emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
 
     def confirmed(self, record: LinkRecord) -> None:
         """A ping was answered, and what was written before it has arrived."""
@@ -582,13 +503,13 @@ class Session:
 
     def latency_measured(self, record: LinkRecord, seconds: float) -> None:
         """A link answered a ping."""
-        self._emit(LatencyMeasured(link=record.number, seconds=seconds))
+        self.emit(LatencyMeasured(link=record.number, seconds=seconds))
 
     # ------------------------------------------------------------ what the lane tells
 
     def greeted(self, record: LinkRecord) -> None:
         """`on_connect` returned."""
-        self._hear(heard.LinkGreeted(record.number))
+        self.hear(heard.LinkGreeted(record.number))
         if record is self._outlet.record:
             if self._outlet.ledger is not None:
                 self._outlet.ledger.unknown = ()
@@ -598,36 +519,36 @@ class Session:
         """`on_connect` raised, or took too long."""
         # On a link that is gone, that a send failed is no fault of the handler's.
         if record.link is not None or not isinstance(error, NotConnected | ConnectionClosed):
-            self._emit(HandlerFailed(method=method, error=error))
+            self.emit(HandlerFailed(method=method, error=error))
         final = _permanent(error)
         if final is not None:
-            self._hear(heard.HandlerEnded(final))
+            self.hear(heard.HandlerEnded(final))
             return
-        self._hear(heard.GreetingFailed(record.number, error, self._parts.override(error)))
+        self.hear(heard.GreetingFailed(record.number, error, self._parts.override(error)))
 
     def token_offered(self, record: LinkRecord, *, accepted: bool) -> None:
         """`on_token_refresh` returned."""
         number = record.number
-        self._hear(heard.TokenAccepted(number) if accepted else heard.TokenDeclined(number))
+        self.hear(heard.TokenAccepted(number) if accepted else heard.TokenDeclined(number))
 
     def handler_failed(self, method: str, error: Exception) -> None:
         """A callback raised."""
-        self._emit(HandlerFailed(method=method, error=error))
+        self.emit(HandlerFailed(method=method, error=error))
         final = _permanent(error)
         if final is not None:
-            self._hear(heard.HandlerEnded(final))
+            self.hear(heard.HandlerEnded(final))
         elif self._options.handler_errors == "raise":
             final = PermanentError(f"{self._callbacks.name}.{method} raised {error!r}")
             final.__cause__ = error
-            self._hear(heard.HandlerEnded(final))
+            self.hear(heard.HandlerEnded(final))
 
     def messages_dropped(self, count: int) -> None:
         """Messages came that the handler will not see."""
-        self._emit(MessagesDropped(count=count))
+        self.emit(MessagesDropped(count=count))
 
     def duplicates_dropped(self, count: int) -> None:
         """Messages came on both links of a hand-over, and were delivered once."""
-        self._emit(DuplicatesDropped(count=count))
+        self.emit(DuplicatesDropped(count=count))
 
     def take_result(self, record: LinkRecord, result: object) -> None:
         """A plain `on_message` returned something."""
@@ -638,7 +559,7 @@ class Session:
         return self._outlet.make_sender(record)
 
     def _blocked(self, method: str, seconds: float, stack: str) -> None:
-        self._emit(LoopBlocked(method=method, seconds=seconds, stack=stack))
+        self.emit(LoopBlocked(method=method, seconds=seconds, stack=stack))
 
     # ------------------------------------------------------------ the end
 
@@ -659,7 +580,7 @@ class Session:
     async def _close_now(self) -> None:
         """Close within `close_timeout`, whatever the handler and the far side do."""
         deadline = self._loop.time() + self._options.close_timeout
-        self._hear(heard.StopRequested())
+        self.hear(heard.StopRequested())
         records = list(self._links.values())
         for record in records:
             # All is released by now, unless it was a defect that ended the session.
@@ -679,7 +600,7 @@ class Session:
         dropped = record.drop_held() + record.discarded
         record.discarded = 0
         if dropped:
-            self._emit(MessagesDropped(count=dropped))
+            self.emit(MessagesDropped(count=dropped))
 
     def _close_outbox(self, error: Exception | None) -> None:
         """Report what was not sent, and what may not have arrived."""
@@ -725,7 +646,8 @@ class Session:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash(error)
 
-    def _emit(self, event: BridgeEvent) -> None:
+    def emit(self, event: BridgeEvent) -> None:
+        """Tell the observers, and count."""
         self._tally.hear(event)
         event = replace(
             event,
@@ -749,11 +671,3 @@ def _permanent(error: Exception) -> PermanentError | None:
     inside: tuple[Exception, ...] = getattr(error, "exceptions", ())
     found = (_permanent(inner) for inner in inside)
     return next((final for final in found if final is not None), None)
-
-
-def _forget_our_frames(error: BaseException) -> None:
-    """Leave of a traceback what is the user's: our frames hold the URL, perhaps with a token."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dromos."):
-        trace = trace.tb_next
-    error.__traceback__ = trace

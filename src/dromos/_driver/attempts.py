@@ -1,0 +1,138 @@
+"""One attempt: a token from the cache, and a link from the dialer."""
+
+import asyncio
+import inspect
+from typing import Protocol
+
+from dromos._core import commands as do
+from dromos._core import events as heard
+from dromos._driver.callbacks import stray_cancellation
+from dromos._driver.links import LinkRecord
+from dromos._driver.options import Grant, Options, Parts
+from dromos.errors import HandshakeError, TokenError
+from dromos.events import AttemptStarted, BridgeEvent, LinkOpened, RefreshStarted, TokenObtained
+from dromos.interfaces import Endpoint
+from dromos.model import Handshake, Token
+
+__all__ = ["Attempts", "AttemptsOwner"]
+
+
+class AttemptsOwner(Protocol):
+    """The session, as its attempts see it."""
+
+    @property
+    def connection_id(self) -> str: ...
+
+    def emit(self, event: BridgeEvent) -> None: ...
+
+    def hear(self, event: heard.Event) -> None: ...
+
+    def dial_failed(self, record: LinkRecord) -> None: ...
+
+
+class Attempts:
+    """Asks for tokens and dials, as it is told, and says what came of it.
+
+    Attributes:
+        grant: The newest token, or None before the first.
+    """
+
+    def __init__(
+        self, owner: AttemptsOwner, *, endpoint: Endpoint, options: Options, parts: Parts
+    ) -> None:
+        self.grant: Grant | None = None
+        self._owner = owner
+        self._endpoint = endpoint
+        self._options = options
+        self._parts = parts
+        self._now = asyncio.get_running_loop().time
+
+    @property
+    def token(self) -> Token:
+        """The newest token."""
+        assert self.grant is not None, "the core orders nothing with a token before there is one"
+        return self.grant.token
+
+    async def obtain(self, command: do.Authorize) -> None:
+        """Get a token, and say which, or why there is none."""
+        event: heard.Event
+        try:
+            with stray_cancellation("the token provider"):
+                grant = await self._parts.tokens.obtain(
+                    self._owner.connection_id,
+                    need=command.need,
+                    generation=command.generation,
+                    on_refresh=lambda: self._owner.emit(RefreshStarted()),
+                )
+        except Exception as error:
+            event = heard.TokenFailed(command.ticket, error, self._parts.override(error))
+        else:
+            self.grant = grant
+            left = grant.token.expires_at
+            self._owner.emit(
+                TokenObtained(
+                    generation=grant.lease.generation,
+                    strategy=grant.token.strategy.type,
+                    expires_in=None if left is None else left - self._parts.wall(),
+                )
+            )
+            event = heard.TokenObtained(command.ticket, grant.lease)
+        self._owner.hear(event)
+
+    async def dial(self, record: LinkRecord) -> None:
+        """Open a link with the newest token, in its turn, and say what came of it."""
+        try:
+            async with self._parts.gate:
+                record.dialled_at = self._now()
+                self._owner.emit(AttemptStarted(link=record.number, handover=record.handover))
+                await self._open(record, self._unexpired_token())
+        except Exception as error:
+            self._owner.dial_failed(record)
+            _forget_our_frames(error)
+            override = self._parts.override(error)
+            self._owner.hear(heard.DialFailed(record.number, error, override))
+        else:
+            took = self._now() - record.dialled_at
+            self._owner.emit(LinkOpened(link=record.number, handover=record.handover, took=took))
+            self._owner.hear(heard.LinkOpened(record.number))
+
+    def _unexpired_token(self) -> Token:
+        """The newest token: the one of the order may have expired in the queue of dials."""
+        expires = self.token.expires_at
+        if expires is not None and expires <= self._parts.wall():
+            raise TokenError("the token expired before its turn to dial", step="token")
+        return self.token
+
+    async def _open(self, record: LinkRecord, token: Token) -> None:
+        limit = asyncio.timeout(self._options.connect_timeout)
+        try:
+            async with limit:
+                with stray_cancellation("the dialer"):
+                    await self._open_within(record, token)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise HandshakeError(
+                f"no link within connect_timeout ({self._options.connect_timeout:g} s)"
+            ) from error
+
+    async def _open_within(self, record: LinkRecord, token: Token) -> None:
+        handshake = await self._handshake(token)
+        link = await self._parts.dialer.dial(handshake, record, self._options.limits)
+        record.open(link)
+
+    async def _handshake(self, token: Token) -> Handshake:
+        endpoint = self._endpoint
+        if not isinstance(endpoint, str):
+            made = endpoint(token)
+            endpoint = await made if inspect.isawaitable(made) else made
+        url = self._parts.check_url(endpoint)
+        return self._parts.authenticate(Handshake(url=url), token, self._parts.wall())
+
+
+def _forget_our_frames(error: BaseException) -> None:
+    """Leave of a traceback what is the user's: our frames hold the URL, perhaps with a token."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("dromos."):
+        trace = trace.tb_next
+    error.__traceback__ = trace
