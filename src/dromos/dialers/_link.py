@@ -9,6 +9,7 @@ from dromos.dialers import _kernel
 from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
+from dromos.dialers._reads import Sips
 from dromos.interfaces import Limits, LinkListener, Sendable
 from dromos.model import Message
 
@@ -28,12 +29,13 @@ class PicowsLink(Conduct, WSListener):
     `Conduct` says what it reports as the end.
     """
 
-    __slots__ = (*SLOTS, "_frames", "_log", "_sampled", "_transport")
+    __slots__ = (*SLOTS, "_frames", "_log", "_sampled", "_sips", "_transport")
 
     def __init__(self, listener: LinkListener, limits: Limits, log: EngineLog) -> None:
         self._begin(listener, limits)
         self._log = log
         self._frames = 0
+        self._sips = False
         self._sampled = (0, self._loop.time())
         log.gave_up = self.engine_failed
 
@@ -112,6 +114,13 @@ class PicowsLink(Conduct, WSListener):
         else:
             self._write(_BINARY, message)
 
+    def pause_reading(self) -> None:
+        """Stop reading from the socket, and read in small portions from then on.  Idempotent."""
+        if not self._sips and self._over is None:
+            self._sips = True
+            self._wire.set_protocol(Sips(self._wire.get_protocol()))
+        super().pause_reading()
+
     def abort(self) -> None:
         """End the link at once, whatever waits to be written.  Idempotent."""
         if self._over is None:
@@ -131,7 +140,7 @@ class PicowsLink(Conduct, WSListener):
             # One CLOSE is all that is ever written: the answer, and not picows' complaint.
             self._answer_close()
         elif self._over is None and self._linger is None:
-            self.pause_reading()
+            super().pause_reading()
             self._paused = False  # so that nothing resumes
             self._write = refuse
             # picows sends its CLOSE only after this line of its log.
