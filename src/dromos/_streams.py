@@ -53,8 +53,10 @@ class Inbox:
         messages, size = self._most
         return len(self._queue) >= 2 * messages or self._size >= 2 * size
 
-    def put(self, message: Message) -> None:
-        """Keep a message until it is taken."""
+    def put(self, message: Message) -> bool:
+        """Keep a message until it is taken; False if nobody may ever take it."""
+        if self._is_closing and self.is_brimming:
+            return False
         self._queue.append(message)
         self._size += len(message)
         self._wake()
@@ -63,12 +65,14 @@ class Inbox:
         if full and self.flows and not self._is_closing:
             self.flows = False
             self._hold_back()
+        return True
 
     def close(self) -> None:
-        """Let everything come that is still to come: the far side's CLOSE is behind it."""
-        self._is_closing = True
-        self.flows = True
-        self._let_flow()
+        """Let come what is still to come: the far side's CLOSE is behind it.  Idempotent."""
+        if not self._is_closing:
+            self._is_closing = True
+            self.flows = True
+            self._let_flow()
 
     def end(self) -> None:
         """Note that there will be no more."""

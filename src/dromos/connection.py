@@ -271,12 +271,8 @@ class Connection:
 
     def arrived(self, message: Message) -> None:
         """Keep a message until it is taken; the session calls this."""
-        if not self._receive:
-            return
-        if self._closing is not None and self._inbox.is_brimming:
+        if self._receive and not self._inbox.put(message):
             self._open_session.messages_dropped(1)
-        else:
-            self._inbox.put(message)
 
     # ------------------------------------------------------------ sending
 
@@ -516,6 +512,8 @@ class Connection:
     def on_change(self) -> None:
         """Let those look again who wait for something; the session calls this."""
         session, renewal = self._open_session, self._renewal
+        if session.phase == "closing":
+            self._inbox.close()
         if renewal is not None and not renewal.done():
             if not session.is_open:
                 self._fail_renewal(NotConnected("the link was lost while it was renewed"))

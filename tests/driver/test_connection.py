@@ -918,3 +918,31 @@ async def test_a_close_with_a_full_queue_hears_the_far_sides_answer() -> None:
         assert 1 == asyncio.get_running_loop().time(), "it does not wait for a timeout"
 
         assert [str(number) for number in range(100)] == [m async for m in connection]
+
+
+@pytest.mark.parametrize("how", ["bridge", "failure"])
+async def test_an_end_with_a_full_queue_does_not_wait_for_the_consumer(how: str) -> None:
+    async def flood(link: FarEnd) -> None:
+        for number in range(70):
+            link.send(str(number))
+        await link.wait_closed()
+
+    it = Stage(far_side=flood)
+    connection = connect(it)
+    await connection.__aenter__()
+    await asyncio.sleep(1)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    if how == "bridge":
+        await it.bridge.close()
+    else:
+        it.link.far.close(1008)
+        it.link.resume_reading()
+        await asyncio.sleep(0.1)
+        with pytest.raises(PermanentError):
+            await connection.wait_open()
+    assert loop.time() - began < 0.2
+
+    assert [str(number) for number in range(70)] == [await connection.recv() for _ in range(70)]
+    with pytest.raises((PermanentError, NotConnected)):
+        await connection.recv()

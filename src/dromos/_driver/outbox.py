@@ -28,6 +28,8 @@ class Entry:
     expires: float | None
     number: int = 0
     """Which message of its last link it was; 0 if it was never written."""
+    link: int = 0
+    """That link's number."""
 
 
 class Ledger:
@@ -110,7 +112,7 @@ class Ledger:
 
     def wrote(self, entry: Entry, *, link: int, number: int) -> None:
         """Note that a message was written, as this one of its link's."""
-        entry.number = number
+        entry.number, entry.link = number, link
         self._written.setdefault(link, deque()).append(entry)
 
     def confirm(self, link: int, upto: int) -> None:
@@ -143,17 +145,26 @@ class Ledger:
         )
 
     def close(self) -> tuple[Message, ...]:
-        """End the account: return what was never sent, and report it."""
-        for link in list(self._written):
-            self.lose(link)
+        """End the account: return what was never sent; report it, and what is unknown."""
+        again = [entry for entry in self.unsent if entry.number]
+        again += (entry for entries in self._written.values() for entry in entries)
         left = [entry for entry in self.unsent if not entry.number]
-        again = tuple(entry.message for entry in self.unsent if entry.number)
-        self.unknown = again or self.unknown
         self.unsent.clear()
+        self._written.clear()
+        for link in sorted({entry.link for entry in again}):
+            self._leave_unknown(link, [entry for entry in again if entry.link == link])
         self._give_up(left, "closed")
         if self._expiry is not None:
             self._expiry.cancel()
         return tuple(entry.message for entry in left)
+
+    def _leave_unknown(self, link: int, entries: list[Entry]) -> None:
+        """Report what is not sent again, because there is no next link."""
+        messages = tuple(entry.message for entry in entries)
+        self.unknown += messages
+        for entry in entries:
+            self._forget(entry)
+        self._tell(DeliveryUnknown(link=link, count=len(messages), resent=False, messages=messages))
 
     # Room and age
 

@@ -91,7 +91,7 @@ class Overlap:
             now: Monotonic seconds.
             behind: Whether more has come than was looked at, so that time proves nothing.
         """
-        self._age(now, behind)
+        self._age(link, now, behind)
         if not self._heard:
             return True
         key = self._key_of(message)
@@ -118,10 +118,10 @@ class Overlap:
             return None
         return key
 
-    def _age(self, now: float, behind: bool) -> None:
+    def _age(self, current: int, now: float, behind: bool) -> None:
         for link, heard in list(self._heard.items()):
-            if heard.until is None:
-                continue
+            if heard.until is None or link >= current:
+                continue  # more may be to come of what it brought
             if behind:
                 heard.until = now + AFTERWARDS
             elif now >= heard.until or not heard.keys:

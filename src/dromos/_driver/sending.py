@@ -164,6 +164,7 @@ class Outlet:
         if self.ledger is not None:
             self.ledger.confirm(record.number, record.confirmed)
             self.ledger.lose(record.number)
+            self.flush()  # what is to be sent again, if another link serves
 
     def _write(self, ledger: Ledger, entry: Entry, record: LinkRecord) -> bool:
         """Write a message; False if the link takes nothing any more."""

@@ -381,6 +381,8 @@ class Session:
 
     def _start_dial(self, number: int, handover: bool) -> None:
         self._next_link = number + 1
+        for other in self._links.values():
+            other.stop_lingering()  # two links are enough
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         record.dialled_at = self._loop.time()
         if self._callbacks.tap is not None:
@@ -417,6 +419,10 @@ class Session:
         if self._outlet.record is record:
             self._outlet.record = None
         self._forget_introduction(record)
+        if not record.adopted:
+            # Nobody will take what it brings, and its CLOSE comes behind that.
+            self._count_dropped(record)
+            record.discard()
         code, reason = self._close_frame
         awaits = self._callbacks.awaits
         if within is None:
@@ -449,6 +455,8 @@ class Session:
         """A link ended."""
         self._outlet.lose(record)
         self._lane.link_ended(record)
+        if not record.adopted:
+            self._count_dropped(record)
         if self._links.pop(record.number, None) is None:
             return
         self.emit(
