@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.core.exploration import POLICIES, Explore, explore
-from tests.core.world import WIDE
+from tests.core.world import DEPARTING, WIDE
 
 DOCUMENT = Path(__file__).parents[2] / "ARCHITECTURE.md"
 BEGIN, END = "<!-- state diagram -->\n", "<!-- end -->"
@@ -26,7 +26,7 @@ def edges_of(explore: Explore) -> set[Edge]:
     """Every way from one state or step to another that the exploration has gone."""
     seen: set[Edge] = set()
     for name in POLICIES:
-        seen |= explore(name, WIDE, 1).edges
+        seen |= explore(name, WIDE, 1).edges | explore(name, DEPARTING, 1).edges
     return {(_short(old), event, _short(new)) for old, event, new in seen if old != new}
 
 

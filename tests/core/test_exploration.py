@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.core.exploration import POLICIES, Explore
-from tests.core.world import DEEP, WIDE
+from tests.core.world import DEEP, DEPARTING, WIDE
 
 DEEP_IN_FLIGHT = int(os.environ.get("EXPLORE_DEEP", "3"))
 WIDE_IN_FLIGHT = int(os.environ.get("EXPLORE_WIDE", "1"))
@@ -30,10 +30,21 @@ def test_every_kind_of_failure_at_any_time_keeps_the_promises(name: str, explore
     assert seen.worlds > 5_000
 
 
+@pytest.mark.slow  # as many again
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_far_side_that_goes_away_at_any_time_keeps_the_promises(
+    name: str, explored: Explore
+) -> None:
+    seen = explored(name, DEPARTING, WIDE_IN_FLIGHT)
+
+    assert seen.worlds > 1_000
+
+
 @pytest.mark.slow  # the same worlds, unless they were seen already
 def test_the_exploration_reaches_every_state_and_command(explored: Explore) -> None:
     """A walk that goes nowhere proves nothing."""
-    total = [explored(name, WIDE, WIDE_IN_FLIGHT) for name in POLICIES]
+    scopes = (WIDE, DEPARTING)
+    total = [explored(name, scope, WIDE_IN_FLIGHT) for name in POLICIES for scope in scopes]
     states = set().union(*(seen.states for seen in total))
     commands = set().union(*(seen.commands for seen in total))
 

@@ -48,6 +48,7 @@ class Scope:
         link_errors: Why a link may end.
         waits: Seconds before an event is heard: none, enough for stability, for expiry.
         remembers: Whether worlds that differ only in what is remembered are different.
+        departs: Whether the far side may say that it goes away.
     """
 
     token_errors: tuple[Exception, ...]
@@ -55,6 +56,7 @@ class Scope:
     link_errors: tuple[Exception, ...]
     waits: tuple[float, ...]
     remembers: bool
+    departs: bool
 
 
 BUSY = TokenError("busy", status=503)
@@ -76,8 +78,19 @@ WIDE = Scope(
     link_errors=(DROPPED, UNSUPPORTED, ConnectionClosed(code=4401)),
     waits=(0.0, 20.0, 200.0),
     remembers=True,
+    departs=False,
 )
 """One error for each way that a decision can turn, and time that passes."""
+
+DEPARTING = Scope(
+    token_errors=(BUSY,),
+    dial_errors=(UNAVAILABLE, HandshakeError("who?", status=401)),
+    link_errors=(DROPPED,),
+    waits=(0.0, 20.0),
+    remembers=True,
+    departs=True,
+)
+"""A far side that goes away, and what may come in between."""
 
 DEEP = Scope(
     token_errors=(BUSY, CONSENT),
@@ -85,6 +98,7 @@ DEEP = Scope(
     link_errors=(DROPPED, UNSUPPORTED),
     waits=(0.0,),
     remembers=False,
+    departs=True,
 )
 """What ends a session and what does not, and many events in flight."""
 
@@ -189,7 +203,7 @@ class World(NamedTuple):
         for link in self.open:
             for error in scope.link_errors:
                 yield heard.LinkLost(link, error)
-            if link not in self.announced:
+            if scope.departs and link not in self.announced:
                 yield heard.DepartureAnnounced(link, GOING_AWAY)
         for link in self.greeting:
             yield heard.LinkGreeted(link)
@@ -398,8 +412,8 @@ def key(world: World, scope: Scope) -> tuple[Any, ...]:
                 parts += [refused is not None]
             case Authorizing(ticket=ticket, refused=refused):
                 parts += [seen(ticket), refused is not None]
-            case Dialing(link=link, lease=held, lost=lost):
-                parts += [name(link), lease(held), lost is not None]
+            case Dialing(link=link, lease=held, lost=lost, refused=refused):
+                parts += [name(link), lease(held), lost is not None, refused is not None]
             case Greeting(link=link, lease=held):
                 parts += [name(link), lease(held), scope.remembers and state.open_since < -10]
             case Open(link=link, lease=held, newest=newest, step=step):

@@ -281,3 +281,21 @@ def closed_politely(stage: Stage) -> bool:
     """Whether every link got a CLOSE of ours with 1000."""
     ends = [link.far.closed for link in stage.dialer.links]
     return all(end is not None and end.code == 1000 and end.by_peer for end in ends)
+
+
+async def test_a_cancellation_while_on_disconnect_runs_waits_for_that_and_no_longer() -> None:
+    class Slow(Notes):
+        async def on_disconnect(self, error: Exception | None) -> None:
+            await asyncio.sleep(1)
+            await super().on_disconnect(error)
+
+    it = Stage(handler=Slow())
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.far.drop()
+    await asyncio.sleep(0.5)
+    began = asyncio.get_running_loop().time()
+    await it.cancel()
+
+    assert ["connect", "disconnect"] == it.handler.names
+    assert asyncio.get_running_loop().time() - began < 1

@@ -237,11 +237,14 @@ async def test_unknown_messages_are_sent_again_on_demand_before_all_others() -> 
     assert [] == it.of(MessagesUnsent)
 
 
-async def test_an_answered_close_confirms() -> None:
-    it = stage()
+async def test_an_answered_close_confirms_where_no_ping_is_answered() -> None:
+    async def deaf(link: FarEnd) -> None:
+        link.answer_pings = False
+        await link.wait_closed()
+
+    it = stage(far_side=deaf)
     async with connect(it) as connection:
         await connection.wait_open()
-        it.far.answer_pings = False
         await connection.send("last words")
 
     assert [] == it.of(DeliveryUnknown)
@@ -266,6 +269,17 @@ async def test_a_close_that_crosses_ours_confirms_nothing() -> None:
         await asyncio.sleep(5)
         await connection.send("last words")
         it.far.close(4000)
+
+    assert [("last words",)] == [event.messages for event in it.of(DeliveryUnknown)]
+
+
+async def test_nor_does_one_with_the_same_code_from_a_far_side_that_answers_pings() -> None:
+    it = stage(latency=1)
+    async with connect(it) as connection:
+        await connection.wait_open()
+        await asyncio.sleep(5)
+        await connection.send("last words")
+        it.far.close(1000)
 
     assert [("last words",)] == [event.messages for event in it.of(DeliveryUnknown)]
 

@@ -340,7 +340,8 @@ def succeed_to_lost(
             outcome = weigh(policy, state.past, failure, moment)
             dialing = Dialing(link=step.link, lease=step.lease, past=state.past)
             if isinstance(outcome, Again):
-                return replace(dialing, past=outcome.past), (Part(error),)
+                refused = outcome.refused
+                return replace(dialing, past=outcome.past, refused=refused), (Part(error),)
             deferred = Announce(EndDeferred(error=outcome.error))
             return replace(dialing, lost=outcome), (Part(error), deferred)
         case Phase.GREET:

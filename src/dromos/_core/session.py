@@ -142,7 +142,7 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
             if state.lost is not None:
                 return _finish(state.lost.error)
             failure = Failure(error=error, stage=Stage.DIAL, override=override, lease=state.lease)
-            return _fail(policy, state.past, failure, moment, link=link)
+            return _fail(policy, state.past, failure, moment, link=link, refused=state.refused)
 
         # ---- A link, not yet greeted.
         case Greeting(link=link), LinkGreeted(greeted) if greeted == link:

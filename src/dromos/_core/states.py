@@ -40,6 +40,8 @@ class Dialing:
     past: Past
     lost: Over | None = None
     """The end that the old link's loss would have been, had this one not been on its way."""
+    refused: int | None = None
+    """The token that the old link was closed over; it is not to be dialled with again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -185,6 +186,7 @@ class Lane:
             deadline: For all of this, in monotonic seconds.
         """
         error = self._pending_error()
+        self._report_duplicates()
         records = {step.record for step in self._all_steps() if not isinstance(step, _Farewell)}
         for record in records:
             self._drop_held(record)
@@ -200,8 +202,10 @@ class Lane:
         if running:
             # A callback that swallows its cancellation must not eat all the time there is.
             await asyncio.wait(running, timeout=max(0.0, deadline - now()) / 2)
-        if leaving and self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=max(0.0, deadline - now()))
+        if leaving:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - now())):
+                    await self.drain()
         elif self._connected:
             await self._part_within(error, deadline - now())
 
@@ -233,16 +237,20 @@ class Lane:
             record.resume_if_low()
         else:
             record.hold_back()
+        waited = bool(record.held)
         while True:
             while record.held and self._may_deliver(record):
                 item = record.take()
                 if callable(item):
                     await item()
-                elif self._overlap is None or self._is_first(record, item):
+                elif self._overlap is None or self._is_first(record, item, waited=waited):
                     await self._on_message(item)
+                waited = bool(record.held)
             if record.link is None and not record.held:
                 self._report_duplicates()
+                self.link_ended(record)  # what it brought has only now been delivered
                 return
+            waited = bool(record.held)
             await self._wait_for(record)
 
     def _may_deliver(self, record: LinkRecord) -> bool:
@@ -288,14 +296,14 @@ class Lane:
             return None
         return self._deliver_untapped(message)
 
-    def _is_first(self, record: LinkRecord, message: Message) -> bool:
+    def _is_first(self, record: LinkRecord, message: Message, *, waited: bool = False) -> bool:
         """Whether a message is no copy of one that came on the link before."""
         overlap = self._overlap
         assert overlap is not None
         if not overlap.is_on:
             return True
         now = asyncio.get_running_loop().time()
-        behind = bool(record.held) or record.is_paused
+        behind = waited or bool(record.held) or record.is_paused
         first = overlap.admits(record.number, message, now=now, behind=behind)
         if not overlap.is_on:
             self._report_duplicates()

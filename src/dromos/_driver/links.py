@@ -121,6 +121,7 @@ class LinkRecord:
         self._marks: deque[tuple[int, int]] = deque()
         self._barrier: asyncio.TimerHandle | None = None
         self._close_code: int | None = None
+        self._answers_pings = False
         self._lingering: asyncio.TimerHandle | None = None
         self._linger_then = 0.0
         self._is_held_back = False
@@ -132,6 +133,11 @@ class LinkRecord:
     def is_open(self) -> bool:
         """Whether the link is open and we want it."""
         return self.link is not None and not self.released
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether nothing that came on it will be delivered: it never came to serve."""
+        return not self.adopted or not (self.greeted or self.is_greeting)
 
     @property
     def received_now(self) -> int:
@@ -161,6 +167,8 @@ class LinkRecord:
                 interval=interval, timeout=self._options.ping_timeout, now=now
             )
             self._watch_timer = self._loop.call_at(self._watch.at, self._look)
+        if self._options.outbox is not None:
+            self._ping()  # to learn whether it answers any
 
     def release(self, within: float, *, code: int = 1000, reason: str = "") -> None:
         """Close the link politely, and abort it if that takes too long."""
@@ -391,9 +399,10 @@ class LinkRecord:
         self.taking_over = False
         if self.waker is not None:
             self.waker()
-        if self._options.outbox is None and not error.by_peer and error.code == self._close_code:
-            # RFC 6455, 5.5.1: what answers our CLOSE has read everything before it.  A CLOSE
-            # that crossed ours looks the same, so an outbox trusts the answered ping alone.
+        if not error.by_peer and error.code == self._close_code and not self._answers_pings:
+            # RFC 6455, 5.5.1: what answers our CLOSE has read everything before it.  One that
+            # answers pings would have answered the one before our CLOSE first (5.5.2): then
+            # its CLOSE has crossed ours, and it may not have read a thing.
             self.confirmed = self.sent
         self._forget_proof()
         for timer in (
@@ -454,6 +463,7 @@ class LinkRecord:
         """
         for position, (number, sent) in enumerate(self._marks):
             if payload == _payload(number):
+                self._answers_pings = True
                 self.confirmed = sent
                 for _ in range(position + 1):
                     self._marks.popleft()

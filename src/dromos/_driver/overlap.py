@@ -11,6 +11,9 @@ __all__ = ["AFTERWARDS", "WINDOW", "Overlap"]
 WINDOW: Final = 65_536
 """Messages of one link that are remembered, at most."""
 
+LINKS: Final = 16
+"""Links of which anything is remembered, at most."""
+
 AFTERWARDS: Final = 5.0
 """Seconds after an old link's end in which its successor's messages may still be its copies."""
 
@@ -63,6 +66,9 @@ class Overlap:
     def begin(self, link: int) -> None:
         """Remember what comes on a link from now on: its successor is being dialled."""
         self._heard[link] = _Heard()
+        if len(self._heard) > LINKS:
+            # Where nothing is ever said, no message comes that would make us look.
+            del self._heard[next(iter(self._heard))]
 
     def forget(self, link: int) -> None:
         """Stop that: the successor did not come to serve."""
@@ -101,13 +107,13 @@ class Overlap:
             self._taken[key] -= 1
             self.dropped += 1
             return False
-        if any(heard.take(key) for older, heard in self._heard.items() if older < link):
-            self.dropped += 1
-            return False
+        copy = any(heard.take(key) for older, heard in self._heard.items() if older < link)
         mine = self._heard.get(link)
         if mine is not None:
+            # A copy as well: where three links overlap, the next one brings another.
             mine.add(key)
-        return True
+        self.dropped += copy
+        return not copy
 
     def _key_of(self, message: Message) -> Hashable | None:
         try:

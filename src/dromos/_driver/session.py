@@ -336,6 +336,7 @@ class Session:
                 record.abort("given up")
             case do.Drop():
                 del self._links[record.number]
+                self._forget_introduction(record)
                 record.drop()
 
     def _moment(self) -> Moment:
@@ -419,7 +420,7 @@ class Session:
         if self._outlet.record is record:
             self._outlet.record = None
         self._forget_introduction(record)
-        if not record.adopted:
+        if record.is_unwanted:
             # Nobody will take what it brings, and its CLOSE comes behind that.
             self._count_dropped(record)
             record.discard()
@@ -455,7 +456,7 @@ class Session:
         """A link ended."""
         self._outlet.lose(record)
         self._lane.link_ended(record)
-        if not record.adopted:
+        if record.is_unwanted:
             self._count_dropped(record)
         if self._links.pop(record.number, None) is None:
             return
@@ -472,8 +473,8 @@ class Session:
         )
         if self._outlet.record is record:
             self._outlet.record = None
-        self._forget_introduction(record)
         if not record.released:
+            self._forget_introduction(record)
             self.hear(heard.LinkLost(record.number, error, self._parts.override(error)))
 
     def link_proven(self, record: LinkRecord) -> None:
