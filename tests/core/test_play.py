@@ -484,6 +484,14 @@ def test_the_old_link_may_be_lost_while_the_next_one_is_proven() -> None:
     play.tells(HandedOver(old=1, new=2)).is_in(Settled)
 
 
+def test_a_token_that_the_old_link_was_closed_over_is_replaced_if_the_next_dial_fails() -> None:
+    unauthorized = ConnectionClosed(code=4401)
+    play = succeeding().hears(LinkLost(1, unauthorized)).is_in(Dialing).orders(Part(unauthorized))
+
+    play.hears(DialFailed(2, BUSY)).is_in(Waiting).until_due()
+    play.orders(Authorize(3, Need.REPLACE, 1))
+
+
 def test_what_the_old_links_end_meant_waits_for_the_next_links_dial() -> None:
     play = succeeding().hears(LinkLost(1, POLICY_VIOLATION)).orders(Part(POLICY_VIOLATION))
     end = play.is_in(Dialing).state.lost.error
