@@ -476,6 +476,7 @@ class Connection:
             TokenError: If there is no new token.  It is tried again, as is what follows.
             HandshakeError: If the next link did not open.
             ConnectionClosed: If it did not come to serve.
+            Exception: Whatever `on_handover` or `on_connect` raised on the next link.
             PermanentError: If the session has failed.
         """
         session, _ = self._entered()

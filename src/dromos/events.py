@@ -269,7 +269,10 @@ class MessagesUnsent(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessagesDropped(BridgeEvent):
-    """Received messages that the handler did not see, because the session was cancelled."""
+    """Received messages that the handler will not see.
+
+    The session was cancelled, or they came on a link that never came to serve.
+    """
 
     count: int
 

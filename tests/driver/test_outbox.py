@@ -557,3 +557,18 @@ def test_every_message_is_confirmed_or_reported_and_the_bounds_hold(
 def _depths(connection: Connection) -> tuple[int, int]:
     shot = connection.snapshot()
     return shot.outbox_unsent, shot.outbox_unconfirmed
+
+
+async def test_a_ping_that_goes_astray_is_followed_by_another() -> None:
+    it = stage()
+    async with connect(it) as connection:
+        await connection.wait_open()
+        await asyncio.sleep(0.5)
+        it.far.answer_pings = False
+        await connection.send("hello")
+        await asyncio.sleep(5)
+        assert (0, 1) == _depths(connection)
+        it.far.answer_pings = True
+        await asyncio.sleep(1.1)
+
+        assert (0, 0) == _depths(connection)

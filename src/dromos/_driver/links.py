@@ -453,8 +453,13 @@ class LinkRecord:
         return self._marks[-1][1] if self._marks else self.confirmed
 
     def _ask_after_now(self) -> None:
+        """Ping, and go on once a second while something is unconfirmed: a ping may go astray."""
         self._barrier = None
-        self.ask_after_now()
+        if self.link is None or self.confirmed >= self.sent:
+            return
+        if not self.is_paused or self.sent > self._asked_after:
+            self._ping()  # while we don't read, no answer can come
+        self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_after_now)
 
     def _confirm(self, payload: bytes) -> None:
         """Take what was written before an answered ping for arrived.
