@@ -24,6 +24,7 @@ class Inbox:
 
     Attributes:
         flows: Whether it has room.
+        dropped: Messages that came at the end, and for which there was no room.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Inbox:
         let_flow: Callable[[], None],
     ) -> None:
         self.flows = True
+        self.dropped = 0
         self._most = messages, size
         self._hold_back = hold_back
         self._let_flow = let_flow
@@ -53,10 +55,11 @@ class Inbox:
         messages, size = self._most
         return len(self._queue) >= 2 * messages or self._size >= 2 * size
 
-    def put(self, message: Message) -> bool:
-        """Keep a message until it is taken; False if nobody may ever take it."""
-        if self._is_closing and self.is_brimming:
-            return False
+    def put(self, message: Message) -> None:
+        """Keep a message until it is taken; at the end, as long as there is room."""
+        if self.dropped or (self._is_closing and self.is_brimming):
+            self.dropped += 1  # and all that follow: a stream has no holes
+            return
         self._queue.append(message)
         self._size += len(message)
         self._wake()
@@ -65,7 +68,6 @@ class Inbox:
         if full and self.flows and not self._is_closing:
             self.flows = False
             self._hold_back()
-        return True
 
     def close(self) -> None:
         """Let come what is still to come: the far side's CLOSE is behind it.  Idempotent."""

@@ -1,6 +1,7 @@
 """A session as an object: to iterate, to send on, to ask, and to look at."""
 
 import asyncio
+import functools
 import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -45,11 +46,16 @@ RefreshCallback: TypeAlias = Callable[[Token, Send], Awaitable[bool | None] | bo
 CLOSING_PAUSE: Final = 0.05
 """Seconds after which a link that refused a message is tried again."""
 
+_NO_LINK: Final = "no link was open in time; the message was not sent"
+
 LOOK_AGAIN: Final = 1.0
 """Seconds after which a drain asks again."""
 
-_greeting: Final[ContextVar["Connection | None"]] = ContextVar("dromos_greeting", default=None)
-"""The connection whose `on_connect` is running in this context: it may send already."""
+_greeting: Final[ContextVar["tuple[Connection, Sender] | None"]] = ContextVar(
+    "dromos_greeting", default=None
+)
+"""Whose `on_connect` or `on_handover` runs in this context, and what it sends with: what it
+sends through the connection is for that link as well."""
 
 
 class Connection:
@@ -103,6 +109,7 @@ class Connection:
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._changed: asyncio.Future[None] | None = None
         self._renewal: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()
         self._error: PermanentError | None = None
         self._error_was_seen = False
         self._is_over = False
@@ -164,9 +171,9 @@ class Connection:
         """
         session, task = self._entered()
         if not self._is_over:
-            self._closing = self._closing or "the connection is closed"
-            self._inbox.close()
             self._sender.close(code, reason)
+            self._closing = "the connection is closed"
+            self._inbox.close()
             self._tell_changed()
         if session.owns(asyncio.current_task()):
             return  # a callback can't wait for its own end
@@ -184,7 +191,8 @@ class Connection:
     async def drain(self, timeout: Seconds = 25.0) -> None:
         """Wait until the far side has everything that was sent, then close.
 
-        Nothing more can be sent meanwhile; messages go on to arrive.
+        Nothing more can be sent meanwhile; messages go on to arrive.  If the link is lost
+        meanwhile, what it took with it has been reported, and is not waited for.
 
         Args:
             timeout: Seconds to wait at most.  Default 25.
@@ -205,7 +213,12 @@ class Connection:
                 await self._flushed()
         except TimeoutError:
             late = True
+        except asyncio.CancelledError:
+            self._closing = None if not self._is_over else self._closing
+            raise
         await self.close()
+        if self._error is not None:
+            raise self._seen(self._error)
         if late:
             raise TimeoutError(f"not everything that was sent was confirmed within {within:g} s")
 
@@ -271,8 +284,13 @@ class Connection:
 
     def arrived(self, message: Message) -> None:
         """Keep a message until it is taken; the session calls this."""
-        if self._receive and not self._inbox.put(message):
-            self._open_session.messages_dropped(1)
+        if self._receive:
+            self._inbox.put(message)
+
+    def all_arrived(self) -> None:
+        """Report what there was no room for; the session calls this after a last message."""
+        if self._inbox.dropped and not self._is_over:
+            self._open_session.messages_dropped(self._inbox.dropped)
 
     # ------------------------------------------------------------ sending
 
@@ -300,6 +318,9 @@ class Connection:
         outlet = self._open_session.outlet
         size = outlet.check_size(message)
         self._refuse_if_over()
+        if (greeting := self._greeting_send()) is not None:
+            await greeting(message)
+            return
         if outlet.ledger is None:
             await (await self._write(message, deadline))
             return
@@ -341,41 +362,80 @@ class Connection:
         try:
             async with asyncio.timeout(within):
                 return await self._ask(message, request, self._now() + within)
+        except TimeoutError:
+            if request.link is None:
+                raise NotConnected(_NO_LINK) from None
+            raise
         finally:
             self._requests.end(request)
             if request.link is not None and not self._requests.awaits(request.link):
                 self._open_session.answered(request.link)
 
     async def _ask(self, message: Sendable, request: Request, deadline: float) -> Message:
-        await self._until_sendable(deadline)
-        self._refuse_if_paused()
-        record = self._open_session.outlet.record
-        written = Sender(self._open_session.outlet, None)(message)
-        request.link = 0 if record is None else record.number
+        written = await self._write(message, deadline, request)
         await written
         return await request.answer
 
-    async def _write(self, message: Sendable, deadline: float) -> Awaitable[None]:
+    async def _write(
+        self, message: Sendable, deadline: float, request: Request | None = None
+    ) -> Awaitable[None]:
         """Write a message to a link that takes it, which a link that is closing does not."""
+        session = self._open_session
         while True:
-            await self._until_sendable(deadline)
+            greeting = self._greeting_send()
+            if greeting is None:
+                await self._until_sendable(deadline)
+            if request is not None:
+                self._refuse_if_paused()
+            record = session.outlet.record if greeting is None else greeting.made_for
             try:
-                return self._sender(message)
+                written = Sender(session.outlet, None if greeting is None else record)(message)
             except NotConnected:
                 # An engine may not tell that its link is closing.
+                if self._now() + CLOSING_PAUSE >= deadline:
+                    raise
                 await asyncio.wait([self._next_change()], timeout=CLOSING_PAUSE)
+            else:
+                if request is not None:
+                    request.link = 0 if record is None else record.number
+                return written
+
+    def _greeting_send(self) -> Sender | None:
+        """The `send` of the link that is being greeted, for what its `on_connect` sends."""
+        greeting = _greeting.get()
+        if greeting is None or greeting[0] is not self or not greeting[1].is_greeting:
+            return None
+        return greeting[1]
 
     async def _post(
         self, message: Sendable, size: int, deadline: float, ledger: Ledger
     ) -> Awaitable[None]:
         """Give a message to the outbox, once there is room in it."""
-        while True:
-            try:
-                return self._sender(message)
-            except SendBufferFull as full:
-                if ledger.rules.when_full != "wait":
-                    raise
-                await self._wait_for_room(size, deadline, ledger, full)
+        if ledger.rules.when_full != "wait":
+            return self._sender(message)
+        # Whoever waits for room goes first.
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise self._full(size, ledger) from None
+        try:
+            while True:
+                self._refuse_if_over()
+                try:
+                    return self._sender(message)
+                except SendBufferFull as full:
+                    await self._wait_for_room(size, deadline, ledger, full)
+        finally:
+            self._turn.release()
+
+    def _full(self, size: int, ledger: Ledger) -> SendBufferFull:
+        return SendBufferFull(
+            size=size,
+            buffered=ledger.size,
+            limit=ledger.rules.max_bytes,
+            message="others wait for room in the outbox, and there was none in time; not sent",
+        )
 
     async def _wait_for_room(
         self, size: int, deadline: float, ledger: Ledger, full: SendBufferFull
@@ -390,18 +450,24 @@ class Connection:
     async def _until_sendable(self, deadline: float) -> None:
         while not self._is_sendable():
             self._refuse_if_over()
+            self._refuse_in_callback()
             left = deadline - self._now()
             if left <= 0:
-                raise NotConnected("no link was open in time; the message was not sent")
+                raise NotConnected(_NO_LINK)
             await asyncio.wait([self._next_change()], timeout=left)
         self._refuse_if_over()
+
+    def _refuse_in_callback(self) -> None:
+        """Refuse to wait for what can only come after the callback that waits."""
+        if self._open_session.owns(asyncio.current_task()):
+            raise NotConnected("no link is open, and the next one is greeted after this callback")
 
     def _is_sendable(self) -> bool:
         session = self._open_session
         record = session.outlet.record
         if record is None or record.link is None or record.is_going_away:
             return False
-        return session.is_open or _greeting.get() is self
+        return session.is_open
 
     # ------------------------------------------------------------ what it looks like
 
@@ -461,6 +527,7 @@ class Connection:
                 record = session.outlet.record
                 if session.is_open and record is not None:
                     return record.number
+                self._refuse_in_callback()
                 await asyncio.wait([self._next_change()])
 
     async def renew(self) -> None:
@@ -559,17 +626,17 @@ class Connection:
         """The session and its task; or say what to do first."""
         if self._session is None or self._task is None:
             raise RuntimeError("enter the connection first: async with bridge.connect(...)")
-        return self._session, self._task
-
-    def _now(self) -> float:
-        """The time, on the loop that the connection belongs to."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and loop is not self._loop:
+        if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
                 "the connection belongs to another event loop; use "
                 "asyncio.run_coroutine_threadsafe, or dromos.sync"
             )
-        return loop.time()
+        return self._session, self._task
+
+    def _now(self) -> float:
+        """The time, on the loop that the connection belongs to."""
+        self._entered()
+        return asyncio.get_running_loop().time()
 
     def _refuse_if_over(self) -> None:
         if self._error is not None:
@@ -587,7 +654,8 @@ class Connection:
 
     def _seen(self, error: PermanentError) -> PermanentError:
         self._error_was_seen = True
-        return error
+        # Raised again and again, it would collect every frame that it went through.
+        return error.with_traceback(None)
 
     def _next_change(self) -> asyncio.Future[None]:
         if self._changed is None or self._changed.done():
@@ -651,22 +719,28 @@ class _Face:
         self._connection = connection
         self._on_connect = on_connect
         self.on_message = connection.arrived
-        self.on_disconnect = on_disconnect or _nothing
-        self.on_handover = on_handover
+        self._on_disconnect = on_disconnect
+        self.on_handover = (
+            None if on_handover is None else functools.partial(self._greet, on_handover)
+        )
         self.on_token_refresh = on_token_refresh
 
-    async def on_connect(self, send: Send) -> None:
-        """Call the user's; what it starts may send although the link is not open yet."""
-        if self._on_connect is None:
-            return
-        token = _greeting.set(self._connection)
+    async def on_connect(self, send: Sender) -> None:
+        """Call the user's."""
+        if self._on_connect is not None:
+            await self._greet(self._on_connect, send)
+
+    def on_disconnect(self, error: Exception | None) -> Awaitable[None] | None:
+        """Call the user's: everything has arrived."""
+        self._connection.all_arrived()
+        return None if self._on_disconnect is None else self._on_disconnect(error)
+
+    async def _greet(self, callback: ConnectCallback, send: Sender) -> None:
+        """Call it; what it sends, and starts, may send although the link is not open yet."""
+        token = _greeting.set((self._connection, send))
         try:
-            result = self._on_connect(send)
+            result = callback(send)
             if result is not None:
                 await result
         finally:
             _greeting.reset(token)
-
-
-def _nothing(error: Exception | None) -> None:
-    """Take the place of an `on_disconnect` that was not given."""

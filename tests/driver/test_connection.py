@@ -441,7 +441,7 @@ async def test_sends_wait_for_on_connect_but_its_own_do_not() -> None:
 async def test_a_send_in_the_middle_of_a_hand_over_goes_to_the_link_that_serves() -> None:
     it = Stage(tokens=Tokens(lifetime=10), latency=0.05)
     sent = 0
-    async with connect(it) as connection:
+    async with connect(it, receive=False) as connection:
         while len(it.of(HandedOver)) < 3:
             await connection.send(str(sent))
             sent += 1

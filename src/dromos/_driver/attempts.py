@@ -29,6 +29,8 @@ class AttemptsOwner(Protocol):
 
     def dial_failed(self, record: LinkRecord) -> None: ...
 
+    async def wait_for_room(self, record: LinkRecord) -> None: ...
+
 
 class Attempts:
     """Asks for tokens and dials, as it is told, and says what came of it.
@@ -82,6 +84,7 @@ class Attempts:
     async def dial(self, record: LinkRecord) -> None:
         """Open a link with the newest token, in its turn, and say what came of it."""
         try:
+            await self._owner.wait_for_room(record)
             async with self._parts.gate:
                 record.dialled_at = self._now()
                 self._owner.emit(AttemptStarted(link=record.number, handover=record.handover))

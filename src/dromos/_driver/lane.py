@@ -239,7 +239,7 @@ class Lane:
             record.hold_back()
         waited = bool(record.held)
         while True:
-            while record.held and self._may_deliver(record):
+            while record.held and (callable(record.held[0]) or self._may_deliver(record)):
                 item = record.take()
                 if callable(item):
                     await item()
@@ -310,12 +310,12 @@ class Lane:
             self._deliver_anew()
         return first
 
-    def tap(self, message: Message) -> bool:
+    def tap(self, record: LinkRecord, message: Message) -> bool:
         """Take a message away before it is held, if somebody waits for just that."""
         tap = self._callbacks.tap
         taken = tap is not None and tap(message)
         if taken and self._overlap is not None:
-            self._overlap.took(message)
+            self._overlap.took(record.number, message)
         return taken
 
     def _report_duplicates(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from dromos._core import liveness
 from dromos._driver.options import Options
@@ -113,12 +113,12 @@ class LinkRecord:
         self._watch_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         self._release_within: float | None = None
-        self._proof: bytes | None = None
+        self._proof: int | None = None
         self._proof_within = 0.0
         self._proof_timer: asyncio.TimerHandle | None = None
         self._pings = 0
-        self._pinged: tuple[bytes, float] | None = None
-        self._marks: deque[tuple[int, int]] = deque()
+        self._marks: deque[_Mark] = deque()
+        self._asked_after = 0
         self._barrier: asyncio.TimerHandle | None = None
         self._close_code: int | None = None
         self._answers_pings = False
@@ -278,8 +278,8 @@ class LinkRecord:
         self.resume_if_low()
 
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Have something run between two messages."""
-        self.held.append(callback)
+        """Have something run before the next message."""
+        self.held.appendleft(callback)
         if self.waker is not None:
             self.waker()
 
@@ -366,13 +366,13 @@ class LinkRecord:
 
     def on_pong(self, payload: bytes, /) -> None:
         """Note an answer to one of our pings."""
-        if self._pinged is not None and payload == self._pinged[0]:
-            self.latency = self._loop.time() - self._pinged[1]
-            self._pinged = None
-            self._owner.latency_measured(self, self.latency)
-        self._confirm(payload)
-        if self._proof is not None and payload == self._proof:
-            self._proven()
+        for position, mark in enumerate(self._marks):
+            if payload == _payload(mark.number):
+                # RFC 6455, 5.5.3: of several pings the last may be answered alone.
+                for _ in range(position + 1):
+                    self._marks.popleft()
+                self._answered(mark)
+                return
 
     def on_pause_writing(self) -> None:
         """Begin to watch for progress."""
@@ -436,21 +436,16 @@ class LinkRecord:
             self._ping()
         self._watch_timer = self._loop.call_at(self._watch.at, self._look)
 
-    def _ping(self) -> bytes:
+    def _ping(self) -> int:
         self._pings += 1
         payload = _payload(self._pings)
-        self._pinged = payload, self._loop.time()
-        self._marks.append((self._pings, self.sent))
+        self._asked_after = self.sent
+        self._marks.append(_Mark(self._pings, self.sent, self._loop.time()))
         if len(self._marks) > MARKS:
             self._marks.popleft()
         assert self.link is not None
         self.link.ping(payload)
-        return payload
-
-    @property
-    def _asked_after(self) -> int:
-        """How many messages came before the last ping."""
-        return self._marks[-1][1] if self._marks else self.confirmed
+        return self._pings
 
     def _ask_after_now(self) -> None:
         """Ping, and go on once a second while something is unconfirmed: a ping may go astray."""
@@ -461,19 +456,15 @@ class LinkRecord:
             self._ping()  # while we don't read, no answer can come
         self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_after_now)
 
-    def _confirm(self, payload: bytes) -> None:
-        """Take what was written before an answered ping for arrived.
-
-        RFC 6455, 5.5.3: of several pings the last may be answered alone.
-        """
-        for position, (number, sent) in enumerate(self._marks):
-            if payload == _payload(number):
-                self._answers_pings = True
-                self.confirmed = sent
-                for _ in range(position + 1):
-                    self._marks.popleft()
-                self._owner.confirmed(self)
-                return
+    def _answered(self, mark: "_Mark") -> None:
+        """Take what was written before an answered ping for arrived."""
+        self._answers_pings = True
+        self.confirmed = mark.sent
+        self.latency = self._loop.time() - mark.at
+        self._owner.latency_measured(self, self.latency)
+        self._owner.confirmed(self)
+        if self._proof is not None and mark.number >= self._proof:
+            self._proven()
 
     def _limit_release(self) -> None:
         """Give a link that we let go its time to end; none of it passes while we don't read."""
@@ -509,6 +500,14 @@ class LinkRecord:
     def _notice_pause(self) -> None:
         if self._paused_at is not None:
             self._owner.reading_paused(self, self._loop.time() - self._paused_at)
+
+
+class _Mark(NamedTuple):
+    """A ping: its number, how many messages came before it, and when it was written."""
+
+    number: int
+    sent: int
+    at: float
 
 
 def _payload(number: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from dromos.errors import MessageTooBig, SendBufferFull
+from dromos.errors import MessageTooBig, NotConnected, SendBufferFull
 from dromos.events import BridgeEvent, DeliveryUnknown, MessagesUnsent
 from dromos.model import Message, Outbox, in_seconds
 
@@ -51,11 +51,17 @@ class Ledger:
         self._count = 0
         self._size = 0
         self._expiry: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     @property
     def count(self) -> int:
         """How many messages it keeps."""
         return self._count
+
+    @property
+    def size(self) -> int:
+        """How many bytes they have."""
+        return self._size
 
     @property
     def unconfirmed(self) -> int:
@@ -68,9 +74,12 @@ class Ledger:
         """Take a message into account, or raise what forbids it.
 
         Raises:
+            NotConnected: If the session is over.
             MessageTooBig: If there could never be room.
             SendBufferFull: If there is no room, and none can be made.
         """
+        if self._is_closed:
+            raise NotConnected("the session is over; the message was not sent")
         if size > self.rules.max_bytes:
             raise MessageTooBig(size=size, limit=self.rules.max_bytes)
         self._expire()
@@ -146,6 +155,7 @@ class Ledger:
 
     def close(self) -> tuple[Message, ...]:
         """End the account: return what was never sent; report it, and what is unknown."""
+        self._is_closed = True
         again = [entry for entry in self.unsent if entry.number]
         again += (entry for entries in self._written.values() for entry in entries)
         left = [entry for entry in self.unsent if not entry.number]

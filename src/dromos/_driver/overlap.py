@@ -56,7 +56,7 @@ class Overlap:
         self._key = key
         self._failed = failed
         self._heard: dict[int, _Heard] = {}
-        self._taken: Counter[Hashable] = Counter()
+        self._taken: dict[int, Counter[Hashable]] = {}
 
     @property
     def is_on(self) -> bool:
@@ -75,12 +75,14 @@ class Overlap:
         heard = self._heard.get(link)
         if heard is not None and heard.until is None:
             del self._heard[link]
+            if not self._heard:
+                self._taken.clear()
 
-    def took(self, message: Message) -> None:
+    def took(self, link: int, message: Message) -> None:
         """Note that a message was taken away before its turn; its copy is one all the same."""
         key = self._key_of(message) if self._heard else None
         if key is not None:
-            self._taken[key] += 1
+            self._taken.setdefault(link, Counter())[key] += 1
 
     def ended(self, link: int, now: float) -> None:
         """Note that an old link has ended: its last copies come soon."""
@@ -103,10 +105,11 @@ class Overlap:
         key = self._key_of(message)
         if key is None:
             return True
-        if self._taken[key] > 0:
-            self._taken[key] -= 1
-            self.dropped += 1
-            return False
+        for taken in (taken for other, taken in self._taken.items() if other != link):
+            if taken[key] > 0:
+                taken[key] -= 1
+                self.dropped += 1
+                return False
         copy = any(heard.take(key) for older, heard in self._heard.items() if older < link)
         mine = self._heard.get(link)
         if mine is not None:

@@ -164,6 +164,8 @@ class Outlet:
         if self.ledger is not None:
             self.ledger.confirm(record.number, record.confirmed)
             self.ledger.lose(record.number)
+            if self.record is not None and self.record is not record:
+                self.ledger.unknown = ()  # another link serves: this was not the last
             self.flush()  # what is to be sent again, if another link serves
 
     def _write(self, ledger: Ledger, entry: Entry, record: LinkRecord) -> bool:
@@ -188,13 +190,20 @@ class Sender:
     other sender of the session, to the link that serves.
     """
 
-    __slots__ = ("_outlet", "_own", "handover", "link")
+    __slots__ = ("_outlet", "_own", "handover", "link", "made_for")
 
     def __init__(self, outlet: Outlet, record: LinkRecord | None) -> None:
         self._outlet = outlet
         self._own = record
+        self.made_for = record
         self.link = 0 if record is None else record.number
         self.handover = record is not None and record.handover
+
+    @property
+    def is_greeting(self) -> bool:
+        """Whether the callback that this was made for is still running, and its link open."""
+        record = self.made_for
+        return record is not None and record.is_greeting and record.link is not None
 
     def __call__(self, message: Sendable, /) -> _Written | _Drained:
         """Write a message; see `dromos.interfaces.Send`."""

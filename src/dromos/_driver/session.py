@@ -6,6 +6,7 @@ arithmetic on delays.
 """
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -124,7 +125,7 @@ class Session:
         self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._callbacks = callbacks
-        self._tally = Tally()
+        self._tally = Tally(keeps=options.outbox is not None)
         self._since = parts.wall()
         self._watchers: list[Watcher] = []
 
@@ -145,6 +146,7 @@ class Session:
         try:
             self._state, first = start(self._moment())
             self._carry_out((self._state, first))
+            self._hear_all()  # somebody may have stopped it already
             error = await asyncio.shield(self._over)
             await self._wind_down()
         except asyncio.CancelledError:
@@ -265,11 +267,13 @@ class Session:
     def hear(self, event: heard.Event) -> None:
         """Note what happened, ask the core, and do what it says."""
         self._inbox.append(event)
-        if self._deciding or self._state is None:
-            return
+        if not self._deciding and self._state is not None:
+            self._hear_all()
+
+    def _hear_all(self) -> None:
         self._deciding = True
         try:
-            while self._inbox:
+            while self._inbox and self._state is not None:
                 event = self._inbox.popleft()
                 self._carry_out(decide(self._policy, self._state, event, self._moment()))
         except Exception as error:
@@ -387,11 +391,23 @@ class Session:
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         record.dialled_at = self._loop.time()
         if self._callbacks.tap is not None:
-            record.tap = self._lane.tap
+            record.tap = functools.partial(self._lane.tap, record)
         if self._outlet.record is not None:
             self._lane.begin_overlap(self._outlet.record)
         self._links[number] = record
         record.dial = self._spawn(self._attempts.dial(record), f"dial-{number}")
+
+    async def wait_for_room(self, record: LinkRecord) -> None:
+        """Wait while a link that we let go is still unread, and another one serves.
+
+        A handler that is stuck would otherwise collect one link with each hand-over.
+        """
+        while (serving := self._outlet.record) is not None and record.handover:
+            others = [each for each in self._links.values() if each.released and each.is_paused]
+            unread = [each.closed for each in others if each.link is not None and each.closed]
+            if not unread or serving.closed is None:
+                return
+            await asyncio.wait([*unread, serving.closed], return_when=asyncio.FIRST_COMPLETED)
 
     def dial_failed(self, record: LinkRecord) -> None:
         """A dial did not lead to a link; what that means is heard next."""

@@ -26,6 +26,7 @@ class Tally:
     unknown: int = 0
     handler_failures: int = 0
     failed_in_a_row: int = 0
+    keeps: bool = False
     last_error: Exception | None = None
 
     def hear(self, event: events.BridgeEvent) -> None:
@@ -46,6 +47,8 @@ class Tally:
             case events.LinkLost():
                 self.received += event.messages
                 self.sent += event.sent
+                # With an outbox, `DeliveryUnknown` tells.
+                self.unknown += 0 if self.keeps else event.unconfirmed
             case _:
                 self._hear_of_messages(event)
         self._hear_of_failures(event)
