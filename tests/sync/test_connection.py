@@ -348,6 +348,7 @@ def test_a_plain_callback_sends_no_faster_than_the_far_side_reads(
     block = b"x" * 2**16
 
     def on_connect(send: Any) -> None:
+        live.until(lambda: live.far.open_links)
         live.far.go_silent()
         for _ in range(400):
             send(block)
