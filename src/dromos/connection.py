@@ -11,6 +11,7 @@ from typing import Any, Final, Self, TypeAlias
 from dromos._driver import Callbacks, Sender, Session
 from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
 from dromos._driver.outbox import Ledger
+from dromos._driver.sending import size_of
 from dromos._requests import Correlate, Request, Requests
 from dromos._streams import EventStream, Inbox
 from dromos.errors import (
@@ -316,7 +317,7 @@ class Connection:
         """
         deadline = self._now() + seconds("timeout", timeout)
         outlet = self._open_session.outlet
-        size = outlet.check_size(message)
+        outlet.refuse_unsendable(message)
         self._refuse_if_over()
         if (greeting := self._greeting_send()) is not None:
             await greeting(message)
@@ -324,7 +325,7 @@ class Connection:
         if outlet.ledger is None:
             await (await self._write(message, deadline))
             return
-        await (await self._post(message, size, deadline, outlet.ledger))
+        await (await self._post(message, deadline, outlet.ledger))
 
     async def request(
         self, message: Sendable, *, correlate: Correlate, timeout: Seconds = 10.0
@@ -354,7 +355,7 @@ class Connection:
         if not callable(correlate):
             raise TypeError(f"correlate must be callable, not {type(correlate).__name__}")
         within = seconds("timeout", timeout, above=0)
-        self._open_session.outlet.check_size(message)
+        self._open_session.outlet.refuse_unsendable(message)
         self._refuse_if_over()
         self._refuse_if_paused()
         text = message if isinstance(message, str | bytes) else bytes(message)
@@ -407,9 +408,7 @@ class Connection:
             return None
         return greeting[1]
 
-    async def _post(
-        self, message: Sendable, size: int, deadline: float, ledger: Ledger
-    ) -> Awaitable[None]:
+    async def _post(self, message: Sendable, deadline: float, ledger: Ledger) -> Awaitable[None]:
         """Give a message to the outbox, once there is room in it."""
         if ledger.rules.when_full != "wait":
             return self._sender(message)
@@ -418,29 +417,19 @@ class Connection:
             async with asyncio.timeout_at(deadline):
                 await self._turn.acquire()
         except TimeoutError:
-            raise self._full(size, ledger) from None
+            raise ledger.full(size_of(message)) from None
         try:
             while True:
                 self._refuse_if_over()
                 try:
                     return self._sender(message)
                 except SendBufferFull as full:
-                    await self._wait_for_room(size, deadline, ledger, full)
+                    await self._wait_for_room(full, deadline, ledger)
         finally:
             self._turn.release()
 
-    def _full(self, size: int, ledger: Ledger) -> SendBufferFull:
-        return SendBufferFull(
-            size=size,
-            buffered=ledger.size,
-            limit=ledger.rules.max_bytes,
-            message="others wait for room in the outbox, and there was none in time; not sent",
-        )
-
-    async def _wait_for_room(
-        self, size: int, deadline: float, ledger: Ledger, full: SendBufferFull
-    ) -> None:
-        while not ledger.has_room(size):
+    async def _wait_for_room(self, full: SendBufferFull, deadline: float, ledger: Ledger) -> None:
+        while not ledger.has_room(full.size):
             left = deadline - self._now()
             if left <= 0:
                 raise full

@@ -66,8 +66,8 @@ class PermanentError(BridgeError):
             of which nobody knows whether they arrived.
     """
 
-    unsent: "tuple[str | bytes, ...]" = ()
-    unknown: "tuple[str | bytes, ...]" = ()
+    unsent: tuple[str | bytes, ...] = ()
+    unknown: tuple[str | bytes, ...] = ()
 
 
 class InteractionRequired(PermanentError):

@@ -59,11 +59,6 @@ class Ledger:
         return self._count
 
     @property
-    def size(self) -> int:
-        """How many bytes they have."""
-        return self._size
-
-    @property
     def unconfirmed(self) -> int:
         """How many messages were written and not confirmed."""
         return self._count - len(self.unsent)
@@ -86,17 +81,21 @@ class Ledger:
         if self.rules.when_full == "drop_oldest":
             self._make_room(size)
         if not self.has_room(size):
-            raise SendBufferFull(
-                size=size,
-                buffered=self._size,
-                limit=self.rules.max_bytes,
-                message=f"the outbox keeps {self._count} messages of {self._size} bytes, "
-                f"{self.unconfirmed} of them written and not confirmed; not sent",
-            )
+            raise self.full(size)
         expires = None if self._ttl is None else self._loop.time() + self._ttl
         self._count += 1
         self._size += size
         return Entry(message, size, expires)
+
+    def full(self, size: int) -> SendBufferFull:
+        """The error for a message of this size that has no room."""
+        return SendBufferFull(
+            size=size,
+            buffered=self._size,
+            limit=self.rules.max_bytes,
+            message=f"the outbox keeps {self._count} messages of {self._size} bytes, "
+            f"{self.unconfirmed} of them written and not confirmed; not sent",
+        )
 
     def dismiss(self, entry: Entry) -> None:
         """Take a message out of account: its sender hears of it otherwise."""

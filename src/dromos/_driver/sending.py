@@ -12,7 +12,7 @@ from dromos.errors import ConnectionClosed, MessageTooBig, NotConnected, SendBuf
 from dromos.events import BridgeEvent
 from dromos.interfaces import Sendable
 
-__all__ = ["KeptSender", "Outlet", "Sender"]
+__all__ = ["KeptSender", "Outlet", "Sender", "size_of"]
 
 HIGH_WATER: Final = 64 * 1024
 """The write buffer that an engine has at most while it does not call itself full (asyncio's)."""
@@ -89,6 +89,12 @@ class Outlet:
     def make_sender(self, record: LinkRecord | None = None) -> "Sender":
         """Return a `send` for a link, or for whichever serves."""
         return Sender(self, record) if self.ledger is None else KeptSender(self, record)
+
+    def refuse_unsendable(self, message: object) -> None:
+        """Raise what forbids sending a message ever; quick for a short one."""
+        short = type(message) is str or type(message) is bytes
+        if not short or len(message) > self.easy:  # type: ignore[arg-type]
+            self.check_size(message)
 
     def check_size(self, message: object) -> int:
         """Return the message's size in bytes, or raise what forbids sending it ever."""

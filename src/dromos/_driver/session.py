@@ -125,7 +125,7 @@ class Session:
         self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._callbacks = callbacks
-        self._tally = Tally(keeps=options.outbox is not None)
+        self._tally = Tally(has_outbox=options.outbox is not None)
         self._since = parts.wall()
         self._watchers: list[Watcher] = []
 
@@ -400,7 +400,8 @@ class Session:
     async def wait_for_room(self, record: LinkRecord) -> None:
         """Wait while a link that we let go is still unread, and another one serves.
 
-        A handler that is stuck would otherwise collect one link with each hand-over.
+        A handler that is stuck would otherwise collect one link with each hand-over.  It is
+        a bound on sockets, as the gate of the dials is: the core has decided already.
         """
         while (serving := self._outlet.record) is not None and record.handover:
             others = [each for each in self._links.values() if each.released and each.is_paused]
@@ -444,7 +445,7 @@ class Session:
         awaits = self._callbacks.awaits
         if within is None:
             within = self._options.close_timeout
-        elif awaits is not None and awaits(record.number):
+        elif awaits is not None and awaits(record.number) and not record.is_going_away:
             # Nobody answers after a CLOSE; a request should not notice a hand-over.
             record.linger(within / 2, then=within / 2)
             return

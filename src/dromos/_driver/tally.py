@@ -1,6 +1,6 @@
 """Adds up a session's events."""
 
-from dataclasses import dataclass, fields
+from collections import Counter
 
 from dromos import events
 from dromos.snapshot import Counters
@@ -8,77 +8,74 @@ from dromos.snapshot import Counters
 __all__ = ["Tally"]
 
 
-@dataclass(slots=True)
 class Tally:
-    """What a session has counted so far; `Counters` says what each figure means."""
+    """What a session has counted so far.
 
-    attempts: int = 0
-    failures: int = 0
-    links: int = 0
-    handovers: int = 0
-    gaps: int = 0
-    refreshes: int = 0
-    received: int = 0
-    sent: int = 0
-    dropped: int = 0
-    duplicates: int = 0
-    unsent: int = 0
-    unknown: int = 0
-    handler_failures: int = 0
-    failed_in_a_row: int = 0
-    keeps: bool = False
-    last_error: Exception | None = None
+    Attributes:
+        failed_in_a_row: Attempts that failed since a link was open.
+        last_error: What went wrong last.
+    """
+
+    def __init__(self, *, has_outbox: bool) -> None:
+        self.failed_in_a_row = 0
+        self.last_error: Exception | None = None
+        self._has_outbox = has_outbox
+        self._counted: Counter[str] = Counter()
 
     def hear(self, event: events.BridgeEvent) -> None:
         """Count an event."""
-        match event:
-            case events.AttemptStarted():
-                self.attempts += 1
-            case events.LinkOpened():
-                self.links += 1
-            case events.Connected():
-                self.failed_in_a_row = 0
-            case events.Disconnected():
-                self.gaps += 1
-            case events.HandedOver():
-                self.handovers += 1
-            case events.RefreshStarted():
-                self.refreshes += 1
-            case events.LinkLost():
-                self.received += event.messages
-                self.sent += event.sent
-                # With an outbox, `DeliveryUnknown` tells.
-                self.unknown += 0 if self.keeps else event.unconfirmed
-            case _:
-                self._hear_of_messages(event)
+        if (name := _ONES.get(type(event))) is not None:
+            self._counted[name] += 1
+        self._hear_of_messages(event)
         self._hear_of_failures(event)
 
     def freeze(self) -> Counters:
         """Return the figures as they are now."""
-        return Counters(**{field.name: getattr(self, field.name) for field in fields(Counters)})
+        return Counters(**self._counted)
 
     def _hear_of_messages(self, event: events.BridgeEvent) -> None:
+        counted = self._counted
         match event:
+            case events.LinkLost():
+                counted["received"] += event.messages
+                counted["sent"] += event.sent
+                # With an outbox, `DeliveryUnknown` tells.
+                counted["unknown"] += 0 if self._has_outbox else event.unconfirmed
             case events.MessagesDropped(count=count):
-                self.dropped += count
+                counted["dropped"] += count
             case events.DuplicatesDropped(count=count):
-                self.duplicates += count
+                counted["duplicates"] += count
             case events.MessagesUnsent(count=count):
-                self.unsent += count
+                counted["unsent"] += count
             case events.DeliveryUnknown(count=count, resent=False):
-                self.unknown += count
+                counted["unknown"] += count
             case _:
                 pass
 
     def _hear_of_failures(self, event: events.BridgeEvent) -> None:
         match event:
+            case events.Connected():
+                self.failed_in_a_row = 0
             case events.AttemptFailed(error=error):
-                self.failures += 1
                 self.failed_in_a_row += 1
-            case events.HandlerFailed(error=error):
-                self.handler_failures += 1
-            case events.RenewalFailed(error=error) | events.LinkLost(error=error, released=False):
-                pass
+                self.last_error = error
+            case (
+                events.HandlerFailed(error=error)
+                | events.RenewalFailed(error=error)
+                | events.LinkLost(error=error, released=False)
+            ):
+                self.last_error = error
             case _:
-                return
-        self.last_error = error
+                pass
+
+
+_ONES: dict[type[events.BridgeEvent], str] = {
+    events.AttemptStarted: "attempts",
+    events.AttemptFailed: "failures",
+    events.LinkOpened: "links",
+    events.HandedOver: "handovers",
+    events.Disconnected: "gaps",
+    events.RefreshStarted: "refreshes",
+    events.HandlerFailed: "handler_failures",
+}
+"""Events of which each counts one."""

@@ -1,6 +1,7 @@
 """What every engine's link does alike once its frames are read: answer, assemble, end."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
@@ -58,7 +59,7 @@ def refuse(*_: object) -> NoReturn:
     raise NotConnected
 
 
-class Conduct:
+class Conduct(ABC):
     """A link but for its engine: `send`, `abort`, `idle_for`, `_send_close`, `_disconnect`.
 
     What it reports as the end, in `on_closed`:
@@ -212,13 +213,13 @@ class Conduct:
 
     # What the link calls
 
+    @abstractmethod
     def _send_close(self, code: int, reason: str) -> None:
         """Write a CLOSE, unless one was written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _disconnect(self) -> None:
         """End the TCP connection, as soon as everything is written."""
-        raise NotImplementedError
 
     def _take(self, kind: int, payload: bytes, *, final: bool) -> None:
         if kind == PING:

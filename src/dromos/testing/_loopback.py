@@ -10,6 +10,7 @@ import ssl as tls
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -232,7 +233,7 @@ def on_its_loop(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[
     return call
 
 
-class Loopback:
+class Loopback(ABC):
     """A TCP server on loopback that can be killed and started again on the same port.
 
     Attributes:
@@ -378,9 +379,9 @@ class Loopback:
             raise RuntimeError("not running: use `with ....threaded()` first")
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
+    @abstractmethod
     async def _serve(self, http: HttpConnection) -> None:
         """Serve one TCP connection; the subclass says how."""
-        raise NotImplementedError
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(
