@@ -475,7 +475,7 @@ class Connection:
     def latency(self) -> float | None:
         """Seconds that the last ping on the link that serves took; None if unknown."""
         record = self._record
-        return None if record is None else record.latency
+        return None if record is None else record.pings.latency
 
     @property
     def error(self) -> PermanentError | None:
@@ -662,8 +662,8 @@ class Connection:
         while not self._is_over:
             record = session.outlet.record
             if record is not None:
-                record.ask_after_now()
-            unconfirmed = record is not None and record.confirmed < record.sent
+                record.pings.ask_after_now()
+            unconfirmed = record is not None and record.pings.confirmed < record.pings.sent
             if not (unconfirmed if ledger is None else ledger.count):
                 return
             await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)

@@ -3,11 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from dromos._core import liveness
 from dromos._driver.options import Options
-from dromos._driver.outbox import BARRIER_EVERY, BARRIER_MESSAGES
+from dromos._driver.pings import Pings
+from dromos._driver.writing import Writing
 from dromos.errors import BridgeError, ConnectionClosed
 from dromos.interfaces import Link
 from dromos.model import Message
@@ -20,9 +21,6 @@ HOLD_BYTES: Final = 2**20
 
 Item: TypeAlias = Message | Callable[[], Awaitable[None]]
 """A message to deliver, or a callback to run between two of them."""
-
-MARKS: Final = 64
-"""Unanswered pings that are kept in mind; a far side that answers none is soon given up."""
 
 PAUSE_NOTICE: Final = 5.0
 """Seconds of a pause after which somebody is told."""
@@ -45,9 +43,7 @@ class Owner(Protocol):
 
     def reading_paused(self, record: "LinkRecord", seconds: float) -> None: ...
 
-    def latency_measured(self, record: "LinkRecord", seconds: float) -> None: ...
-
-    def confirmed(self, record: "LinkRecord") -> None: ...
+    def pinged(self, record: "LinkRecord") -> None: ...
 
     def writable(self, record: "LinkRecord") -> None: ...
 
@@ -68,9 +64,7 @@ class LinkRecord:
         greeted: Whether that has returned.
         released: Whether we let it go, so that its end is no news.
         adopted: Whether it serves, or has served.
-        sent: How many messages were sent on it.
-        confirmed: How many of them came before a ping that was answered, or a CLOSE.
-        latency: Seconds that the last ping took, or None.
+        pings: Its pings, and how many messages were sent on it and confirmed.
         is_going_away: Whether the far side takes nothing more, and waits for our CLOSE.
         tap: Sees each message before it is held; True takes it away.
         held: What is to be delivered: messages, and callbacks between them.
@@ -94,9 +88,7 @@ class LinkRecord:
         self.adopted = False
         self.received = 0
         self.discarded = 0
-        self.sent = 0
-        self.confirmed = 0
-        self.latency: float | None = None
+        self.pings = Pings(self._write_ping, lambda: self.is_paused)
         self.is_going_away = False
         self.tap: Callable[[Message], bool] | None = None
         self.held: deque[Item] = deque()
@@ -116,12 +108,7 @@ class LinkRecord:
         self._proof: int | None = None
         self._proof_within = 0.0
         self._proof_timer: asyncio.TimerHandle | None = None
-        self._pings = 0
-        self._marks: deque[_Mark] = deque()
-        self._asked_after = 0
-        self._barrier: asyncio.TimerHandle | None = None
         self._close_code: int | None = None
-        self._answers_pings = False
         self._lingering: asyncio.TimerHandle | None = None
         self._linger_then = 0.0
         self._is_held_back = False
@@ -168,7 +155,7 @@ class LinkRecord:
             )
             self._watch_timer = self._loop.call_at(self._watch.at, self._look)
         if self._options.outbox is not None:
-            self._ping()  # to learn whether it answers any
+            self.pings.ping()  # to learn whether it answers any
 
     def release(self, within: float, *, code: int = 1000, reason: str = "") -> None:
         """Close the link politely, and abort it if that takes too long."""
@@ -180,9 +167,9 @@ class LinkRecord:
         if self.link is None:
             self.drop()
             return
-        if self._options.outbox is not None and self.sent > self._asked_after:
+        if self._options.outbox is not None:
             # A far side that closes by itself just now would answer this, and not our CLOSE.
-            self._ping()
+            self.pings.ask_after_now()
         self._close_code = code
         self.link.close(code, reason)
         self._release_within = within
@@ -213,7 +200,7 @@ class LinkRecord:
         self._forget_proof()
         if self.link is None:
             return
-        self._proof = self._ping()
+        self._proof = self.pings.ping()
         self._proof_within = within
         if not self.is_paused:
             self._proof_timer = self._loop.call_later(within, self._proof_missing, within)
@@ -236,18 +223,6 @@ class LinkRecord:
             self._lingering.cancel()
             self._lingering = None
             self.release(self._linger_then)
-
-    def ask_after(self) -> None:
-        """See to it that a ping follows what was written: at once after many, else soon."""
-        if self.sent - self._asked_after >= BARRIER_MESSAGES:
-            self._ping()
-        elif self._barrier is None:
-            self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_after_now)
-
-    def ask_after_now(self) -> None:
-        """Ping, if something was written since the last one."""
-        if self.link is not None and self.sent > self._asked_after:
-            self._ping()
 
     # What is delivered, and where to
 
@@ -366,13 +341,12 @@ class LinkRecord:
 
     def on_pong(self, payload: bytes, /) -> None:
         """Note an answer to one of our pings."""
-        for position, mark in enumerate(self._marks):
-            if payload == _payload(mark.number):
-                # RFC 6455, 5.5.3: of several pings the last may be answered alone.
-                for _ in range(position + 1):
-                    self._marks.popleft()
-                self._answered(mark)
-                return
+        number = self.pings.answered(payload)
+        if number is None:
+            return
+        self._owner.pinged(self)
+        if self._proof is not None and number >= self._proof:
+            self._proven()
 
     def on_pause_writing(self) -> None:
         """Begin to watch for progress."""
@@ -399,19 +373,15 @@ class LinkRecord:
         self.taking_over = False
         if self.waker is not None:
             self.waker()
-        if not error.by_peer and error.code == self._close_code and not self._answers_pings:
+        was_answered = not error.by_peer and error.code == self._close_code
+        if was_answered and not self.pings.are_answered:
             # RFC 6455, 5.5.1: what answers our CLOSE has read everything before it.  One that
             # answers pings would have answered the one before our CLOSE first (5.5.2): then
             # its CLOSE has crossed ours, and it may not have read a thing.
-            self.confirmed = self.sent
+            self.pings.confirmed = self.pings.sent
+        self.pings.end()
         self._forget_proof()
-        for timer in (
-            self._watch_timer,
-            self._end_timer,
-            self._pause_timer,
-            self._barrier,
-            self._lingering,
-        ):
+        for timer in (self._watch_timer, self._end_timer, self._pause_timer, self._lingering):
             if timer is not None:
                 timer.cancel()
         self.writing.end(error)
@@ -433,38 +403,12 @@ class LinkRecord:
             self.abort(f"no answer to a ping within {self._options.ping_timeout:g} s")
             return
         if action is liveness.Action.PING:
-            self._ping()
+            self.pings.ping()
         self._watch_timer = self._loop.call_at(self._watch.at, self._look)
 
-    def _ping(self) -> int:
-        self._pings += 1
-        payload = _payload(self._pings)
-        self._asked_after = self.sent
-        self._marks.append(_Mark(self._pings, self.sent, self._loop.time()))
-        if len(self._marks) > MARKS:
-            self._marks.popleft()
+    def _write_ping(self, payload: bytes) -> None:
         assert self.link is not None
         self.link.ping(payload)
-        return self._pings
-
-    def _ask_after_now(self) -> None:
-        """Ping, and go on once a second while something is unconfirmed: a ping may go astray."""
-        self._barrier = None
-        if self.link is None or self.confirmed >= self.sent:
-            return
-        if not self.is_paused or self.sent > self._asked_after:
-            self._ping()  # while we don't read, no answer can come
-        self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_after_now)
-
-    def _answered(self, mark: "_Mark") -> None:
-        """Take what was written before an answered ping for arrived."""
-        self._answers_pings = True
-        self.confirmed = mark.sent
-        self.latency = self._loop.time() - mark.at
-        self._owner.latency_measured(self, self.latency)
-        self._owner.confirmed(self)
-        if self._proof is not None and mark.number >= self._proof:
-            self._proven()
 
     def _limit_release(self) -> None:
         """Give a link that we let go its time to end; none of it passes while we don't read."""
@@ -500,88 +444,3 @@ class LinkRecord:
     def _notice_pause(self) -> None:
         if self._paused_at is not None:
             self._owner.reading_paused(self, self._loop.time() - self._paused_at)
-
-
-class _Mark(NamedTuple):
-    """A ping: its number, how many messages came before it, and when it was written."""
-
-    number: int
-    sent: int
-    at: float
-
-
-def _payload(number: int) -> bytes:
-    return b"dromos %d" % number
-
-
-class Writing:
-    """Whether a link's write buffer is over its high-water mark, and whether it shrinks."""
-
-    def __init__(self, record: LinkRecord, timeout: float) -> None:
-        self.blocked = False
-        self._record = record
-        self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._waiters: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._mark = 0
-        self._progress_at = 0.0
-
-    def block(self) -> None:
-        """The buffer went over its mark: watch for progress."""
-        if self.blocked:
-            return
-        self.blocked = True
-        self._mark = self._record.buffered
-        self._progress_at = self._loop.time()
-        self._timer = self._loop.call_later(self._timeout / 4, self._look)
-
-    def wrote(self, size: int) -> None:
-        """Note that the caller has added to the buffer; that is no progress."""
-        self._mark += size
-
-    def unblock(self) -> None:
-        """The buffer is below its mark."""
-        self.blocked = False
-        self._stop()
-        if self._waiters is not None and not self._waiters.done():
-            self._waiters.set_result(None)
-        self._waiters = None
-
-    def end(self, error: ConnectionClosed) -> None:
-        """The link ended: those who wait hear why."""
-        self._stop()
-        if self._waiters is not None and not self._waiters.done():
-            self._waiters.set_exception(error)
-            self._waiters.exception()  # whoever waited may be gone
-        self._waiters = None
-
-    async def wait_drained(self) -> None:
-        """Wait until the buffer is below its mark.
-
-        Raises:
-            ConnectionClosed: If the link ends first.
-        """
-        if self._record.error is not None:
-            raise self._record.error
-        if not self.blocked:
-            return
-        if self._waiters is None:
-            self._waiters = self._loop.create_future()
-        # Shielded: one waiter that is cancelled must not cancel the others.
-        await asyncio.shield(self._waiters)
-
-    def _look(self) -> None:
-        now, buffered = self._loop.time(), self._record.buffered
-        if buffered < self._mark:
-            self._progress_at = now
-        self._mark = buffered
-        if now - self._progress_at >= self._timeout:
-            self._record.abort(f"no write progress for {self._timeout:g} s")
-            return
-        self._timer = self._loop.call_later(self._timeout / 4, self._look)
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

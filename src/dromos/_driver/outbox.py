@@ -4,19 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from dromos.errors import MessageTooBig, NotConnected, SendBufferFull
 from dromos.events import BridgeEvent, DeliveryUnknown, MessagesUnsent
 from dromos.model import Message, Outbox, in_seconds
 
-__all__ = ["BARRIER_EVERY", "BARRIER_MESSAGES", "Entry", "Ledger"]
-
-BARRIER_EVERY: Final = 1.0
-"""Seconds after which messages that were written are asked after, with a ping."""
-
-BARRIER_MESSAGES: Final = 256
-"""Messages after which they are, without waiting for that."""
+__all__ = ["Entry", "Ledger"]
 
 
 @dataclass(slots=True, eq=False)

@@ -163,12 +163,12 @@ class Outlet:
     def confirmed(self, record: LinkRecord) -> None:
         """Note what a link has confirmed."""
         if self.ledger is not None:
-            self.ledger.confirm(record.number, record.confirmed)
+            self.ledger.confirm(record.number, record.pings.confirmed)
 
     def lose(self, record: LinkRecord) -> None:
         """Note what a link has taken with it."""
         if self.ledger is not None:
-            self.ledger.confirm(record.number, record.confirmed)
+            self.ledger.confirm(record.number, record.pings.confirmed)
             self.ledger.lose(record.number)
             if self.record is not None and self.record is not record:
                 self.ledger.unknown = ()  # another link serves: this was not the last
@@ -183,9 +183,9 @@ class Outlet:
             link.send(entry.message)
         except NotConnected:
             return False
-        record.sent += 1
-        ledger.wrote(entry, link=record.number, number=record.sent)
-        record.ask_after()
+        record.pings.sent += 1
+        ledger.wrote(entry, link=record.number, number=record.pings.sent)
+        record.pings.ask_after()
         return True
 
 
@@ -222,12 +222,12 @@ class Sender:
         short = (kind is str or kind is bytes) and len(message) <= self._outlet.easy
         if short and not record.writing.blocked:
             record.link.send(message)
-            record.sent += 1
+            record.pings.sent += 1
             # Asked again: this very write may have filled the buffer.
             return _Drained(record) if record.writing.blocked else WRITTEN
         size = self._outlet.check(message, record)
         record.link.send(message)
-        record.sent += 1
+        record.pings.sent += 1
         if not record.writing.blocked:
             return WRITTEN
         record.writing.wrote(size)

@@ -254,11 +254,11 @@ class Session:
             write_buffer=sum(record.buffered for record in records),
             outbox_unsent=0 if ledger is None else len(ledger.unsent),
             outbox_unconfirmed=0 if ledger is None else ledger.unconfirmed,
-            latency=None if serving is None else serving.latency,
+            latency=None if serving is None else serving.pings.latency,
             counters=replace(
                 counted,
                 received=counted.received + sum(record.received_now for record in records),
-                sent=counted.sent + sum(record.sent for record in records),
+                sent=counted.sent + sum(record.pings.sent for record in records),
             ),
         )
 
@@ -484,8 +484,8 @@ class Session:
                 lived=self._loop.time() - record.opened_at,
                 messages=record.received,
                 released=record.released,
-                sent=record.sent,
-                unconfirmed=record.sent - record.confirmed,
+                sent=record.pings.sent,
+                unconfirmed=record.pings.sent - record.pings.confirmed,
             )
         )
         if self._outlet.record is record:
@@ -517,8 +517,10 @@ class Session:
         method = f"{self._callbacks.name}.{self._lane.method or 'on_message'}"
         self.emit(ReadingPaused(link=record.number, method=method, seconds=seconds))
 
-    def confirmed(self, record: LinkRecord) -> None:
-        """A ping was answered, and what was written before it has arrived."""
+    def pinged(self, record: LinkRecord) -> None:
+        """A link answered a ping, and what was written before it has arrived."""
+        if record.pings.latency is not None:
+            self.emit(LatencyMeasured(link=record.number, seconds=record.pings.latency))
         self._outlet.confirmed(record)
         self._tell_watchers()
 
@@ -526,10 +528,6 @@ class Session:
         """A link takes messages again."""
         if record is self._outlet.record:
             self._outlet.flush()
-
-    def latency_measured(self, record: LinkRecord, seconds: float) -> None:
-        """A link answered a ping."""
-        self.emit(LatencyMeasured(link=record.number, seconds=seconds))
 
     # ------------------------------------------------------------ what the lane tells
 
