@@ -24,6 +24,7 @@ from dromos.interfaces import (
     Metrics,
     Send,
     TokenProvider,
+    TokenSource,
 )
 from dromos.model import (
     AuthStrategy,
@@ -66,6 +67,7 @@ __all__ = [
     "Token",
     "TokenError",
     "TokenProvider",
+    "TokenSource",
     "Verdict",
     "__version__",
 ]

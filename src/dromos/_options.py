@@ -79,6 +79,7 @@ def resolve(given: SessionOptions, *, in_band: bool = False) -> tuple[Policy, Op
         write_timeout=seconds("write_timeout", options["write_timeout"], above=0),
         close_timeout=seconds("close_timeout", options["close_timeout"], above=0),
         connect_timeout=connect_timeout,
+        patient=policy.patient,
         limits=Limits(
             message_size=whole("message_size_limit", options["message_size_limit"], least=1),
             fragments=whole("fragment_limit", options["fragment_limit"], least=1),

@@ -41,6 +41,7 @@ from dromos.interfaces import (
     Metrics,
     Observer,
     TokenProvider,
+    TokenSource,
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
@@ -67,7 +68,7 @@ class Bridge:
 
     def __init__(
         self,
-        tokens: TokenProvider,
+        tokens: TokenProvider | TokenSource,
         *,
         logger: Logger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
         metrics: Metrics | None = None,
@@ -101,7 +102,8 @@ class Bridge:
         `max_concurrent_dials` may not.
 
         Args:
-            tokens: Where tokens come from, such as `dromos.oauth.OAuthClient`.
+            tokens: Where tokens come from, such as `dromos.oauth.OAuthClient`, or any
+                object with `async get_token(connection_id)`.
             logger: A structured logger, or one of stdlib or structlog as it is.
                 None (default) logs nothing.
             metrics: The four figures of the specification.  None (default) counts nothing.
@@ -143,7 +145,7 @@ class Bridge:
             TypeError: If an argument has the wrong type; the message names it.
             ValueError: If an argument has a value that can't work; the message names it.
         """
-        _check_part("tokens", tokens, "get_token", "refresh_connection")
+        _check_part("tokens", tokens, "get_token")
         if dialer is not None:
             _check_part("dialer", dialer, "dial")
         if on_event is not None and not callable(on_event):

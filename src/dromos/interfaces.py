@@ -26,6 +26,7 @@ __all__ = [
     "Send",
     "Sendable",
     "TokenProvider",
+    "TokenSource",
 ]
 
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
@@ -89,8 +90,31 @@ class Handler(Protocol):
 
 
 @runtime_checkable
+class TokenSource(Protocol):
+    """Where tokens come from, in its simplest form: each call has one issued.
+
+    Caching, timing, single flight and retries are the bridge's.  Four attributes
+    are looked for and may be left out, on a `TokenProvider` as well:
+
+    * `per_connection`: False if every connection gets the same token, which is then
+      asked for once.  Default True.
+    * `always_read`: True if asking is so cheap that each dial does, as for a file
+      that somebody else replaces.  Default False: a token is used until it is due.
+    * `longest_wait`: seconds that a session waits for an answer.  Default 180.
+    * `async credentials_mark(connection_id) -> bytes | None`: tells the credentials that
+      tokens are asked with from others, without telling them.  A failure that leaves
+      no hope is not tried again as long as this stays the same.  Default None:
+      it is not tried again for 30 s.
+    """
+
+    async def get_token(self, connection_id: str, /) -> Token:
+        """Return a token: a new one, unless the source knows that it need not."""
+        ...
+
+
+@runtime_checkable
 class TokenProvider(Protocol):
-    """Where tokens come from.  Caching, timing and retries are the bridge's."""
+    """A source that knows which token is current, and has another one issued when asked."""
 
     async def get_token(self, connection_id: str, /) -> Token:
         """Return the current token, which may be about to expire."""

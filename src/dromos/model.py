@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Final, Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from dromos.redaction import REDACTED
 
 __all__ = [
     "AuthStrategy",
@@ -28,8 +30,6 @@ Message: TypeAlias = str | bytes
 
 Seconds: TypeAlias = float | timedelta
 """A duration: seconds as a number, or a `timedelta`."""
-
-REDACTED: Final = "<redacted>"
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, above: float | None = None) -> float:
@@ -266,12 +266,17 @@ class Token:
         expires_at: Unix time on the local wall clock; None never expires.
         lifetime: Seconds that it was issued for, where known; None takes what
             is left when this token is first seen.
+        scopes: What it allows, where the server said so; else None.
+        clock_skew: Seconds by which the clock of who issued it was ahead of ours, as its
+            answer's `Date` told; None where unknown.
     """
 
     credentials: Mapping[str, Any]
     strategy: AuthStrategy = AuthStrategy("oauth2")
     expires_at: float | None = None
     lifetime: float | None = None
+    scopes: tuple[str, ...] | None = field(default=None, kw_only=True)
+    clock_skew: float | None = field(default=None, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.credentials, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -37,6 +37,7 @@ NAMES = {
     "Token",
     "TokenError",
     "TokenProvider",
+    "TokenSource",
     "Verdict",
     "__version__",
 }

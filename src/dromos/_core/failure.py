@@ -6,7 +6,7 @@ from dromos._core import backoff
 from dromos._core.policy import Moment, Past, Policy
 from dromos._core.schedule import Lease, is_expired
 from dromos._core.verdict import Stage, asked_to_wait, judge
-from dromos.errors import ConnectionClosed, PermanentError
+from dromos.errors import ConnectionClosed, InteractionRequired, PermanentError, TokenError
 from dromos.model import Verdict, in_seconds
 
 __all__ = ["FLAPPING", "SHORT", "Again", "Failure", "Over", "weigh"]
@@ -93,10 +93,10 @@ def weigh(policy: Policy, past: Past, failure: Failure, moment: Moment) -> Again
     )
     past = _counted(past, failure, verdict, moment)
     if hopeless := _hopeless(policy, past, failure, verdict, moment):
-        return Over(error=_final(failure.error, hopeless), verdict=verdict)
+        return Over(error=_final(failure.error, hopeless, verdict), verdict=verdict)
     delay = _delay(policy, past, failure, verdict, moment)
     if late := _too_late(policy, past, failure, moment.now + delay):
-        return Over(error=_final(failure.error, late), verdict=verdict)
+        return Over(error=_final(failure.error, late, verdict), verdict=verdict)
     refused = None
     if verdict is Verdict.AUTHENTICATION and failure.lease is not None:
         refused = failure.lease.generation
@@ -140,8 +140,10 @@ def _hopeless(
     """Why no further attempt makes sense, or None."""
     now = moment.now
     match verdict:
-        case Verdict.PERMANENT | Verdict.INTERACTION:
+        case Verdict.PERMANENT:
             return "trying again would not help"
+        case Verdict.INTERACTION:
+            return "only a person can help"
         case Verdict.BOUNDED if not past.had_token and policy.patient:
             return None
         case Verdict.BOUNDED if not past.had_token:
@@ -211,9 +213,13 @@ def _is_going_away(error: Exception) -> bool:
     return isinstance(error, ConnectionClosed) and error.code in (1001, 1012)
 
 
-def _final(error: Exception, why: str) -> PermanentError:
+def _final(error: Exception, why: str, verdict: Verdict) -> PermanentError:
     if isinstance(error, PermanentError):
         return error
-    final = PermanentError(f"{str(error) or type(error).__name__}; {why}")
+    message = f"{str(error) or type(error).__name__}; {why}"
+    final = PermanentError(message)
+    if verdict is Verdict.INTERACTION:
+        code = error.code if isinstance(error, TokenError) else None
+        final = InteractionRequired(message, code=code)
     final.__cause__ = error
     return final

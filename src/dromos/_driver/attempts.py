@@ -65,6 +65,7 @@ class Attempts:
                     need=command.need,
                     generation=command.generation,
                     on_refresh=lambda: self._owner.emit(RefreshStarted()),
+                    is_patient=self._options.patient,
                 )
         except Exception as error:
             event = heard.TokenFailed(command.ticket, error, self._parts.override(error))

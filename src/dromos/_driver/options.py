@@ -24,6 +24,7 @@ class Options:
         write_timeout: Without progress of a blocked write.
         close_timeout: For the answer to our CLOSE, and for `on_disconnect` when cancelled.
         connect_timeout: For an endpoint callable and the dial together.
+        patient: Whether the first token may take for ever.
         limits: On what is received.
         send_size_limit: On one message sent; None for no limit of its own.
         send_buffer_limit: On what waits to be written.
@@ -39,6 +40,7 @@ class Options:
     write_timeout: float = 10.0
     close_timeout: float = 5.0
     connect_timeout: float = 30.0
+    patient: bool = False
     limits: Limits = field(default_factory=Limits)
     send_size_limit: int | None = None
     send_buffer_limit: int = 4 * 2**20
@@ -69,6 +71,7 @@ class Tokens(Protocol):
         need: Need,
         generation: int | None = None,
         on_refresh: Callable[[], None] | None = None,
+        is_patient: bool = False,
     ) -> Awaitable[Grant]: ...
 
 

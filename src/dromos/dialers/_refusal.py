@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from dromos.dialers._request import Redactor, Request
 from dromos.errors import HandshakeError
-from dromos.model import REDACTED
+from dromos.redaction import REDACTED, is_sensitive
 
 __all__ = ["Headers", "cause", "failed", "parse_head", "refused", "retry_after"]
 
@@ -22,25 +22,6 @@ BODY: Final = 1024
 LONGEST_WAIT: Final = 3600.0
 """Seconds: no `Retry-After` counts for more."""
 
-_SECRET_HEADERS: Final = frozenset(
-    {
-        "access-token",
-        "authentication-info",
-        "authorization",
-        "cookie",
-        "dpop",
-        "dpop-nonce",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "sec-websocket-protocol",
-        "set-cookie",
-        "set-cookie2",
-        "x-amz-security-token",
-        "x-api-key",
-        "x-auth-token",
-        "x-csrf-token",
-    }
-)
 _STATUS_LINE: Final = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: |$)")
 _PROXY_STATUS: Final = re.compile(r"status (\d{3})\b")
 
@@ -178,7 +159,7 @@ def parse_head(head: bytes) -> tuple[int | None, dict[str, str]]:
 
 
 def _shown(name: str, value: str, request: Request) -> str:
-    return REDACTED if name in _SECRET_HEADERS else request.redactor.text(value)
+    return REDACTED if is_sensitive(name) else request.redactor.text(value)
 
 
 def _origin(base: str, target: str) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from dromos.model import REDACTED, Handshake
+from dromos.model import Handshake
+from dromos.redaction import REDACTED
 
 __all__ = ["Redactor", "Request", "check_headers", "check_subprotocols"]
 

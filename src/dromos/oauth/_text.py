@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
+from dromos.redaction import REDACTED
+
 __all__ = ["clean", "error_code", "origin_of"]
 
 _LONGEST: Final = 200
-_REDACTED: Final = "<redacted>"
 # Ordinary words and short numbers.  Anything else in a server's message may be
 # a token, part of one, or a URL that holds one.
 _PLAIN: Final = re.compile(
@@ -28,11 +29,11 @@ def clean(text: object, *, secrets: Iterable[str] = ()) -> str:
         return ""
     text = text[:4096]
     for secret in secrets:
-        text = text.replace(secret, _REDACTED)
+        text = text.replace(secret, REDACTED)
     words: list[str] = []
     for word in text.split():
-        shown = word if len(word) <= 24 and _PLAIN.fullmatch(word) else _REDACTED
-        if shown != _REDACTED or words[-1:] != [_REDACTED]:
+        shown = word if len(word) <= 24 and _PLAIN.fullmatch(word) else REDACTED
+        if shown != REDACTED or words[-1:] != [REDACTED]:
             words.append(shown)
     return " ".join(words)[:_LONGEST]
 

@@ -16,7 +16,10 @@ What the cache promises:
   token alive for ever.  One case prolongs the lease: a later expiry that comes
   with a refresh, or for a lease that has run out.  A server with sliding
   sessions says so that the same token lives on;
-* a failure that leaves no hope is not tried again for `LATCH` seconds.
+* a failure that leaves no hope is latched: not tried again until the credentials that
+  it was about have changed, or for `LATCH` seconds where the provider can't tell;
+* a source that has no current token to read, because each question has one issued,
+  is asked no more often than a provider is asked for a refresh.
 """
 
 import asyncio
@@ -34,9 +37,10 @@ from typing import Final, TypeAlias
 from dromos._core import schedule
 from dromos._core.schedule import Lease, Need
 from dromos.errors import BridgeError, PermanentError, TokenError
-from dromos.interfaces import TokenProvider
+from dromos.interfaces import TokenProvider, TokenSource
 from dromos.model import Token, Verdict
 from dromos.oauth._registry import Registry
+from dromos.oauth._source import Source
 
 __all__ = ["Grant", "Judge", "Lease", "Need", "TokenCache", "cache_for"]
 
@@ -44,7 +48,8 @@ Judge: TypeAlias = Callable[[Exception, bool], Verdict]
 """How much hope an error leaves; the flag says whether this connection ever had a token."""
 
 LATCH: Final = 30.0
-"""Seconds for which a failure without hope is repeated without asking again."""
+"""Seconds for which a failure without hope is repeated without asking again, where the
+provider can't tell whether its credentials have changed."""
 
 READ_FLOOR: Final = 1.0
 """Seconds between two readings of a token, unless a refresh is about to follow."""
@@ -54,10 +59,6 @@ TICK: Final = 0.001
 
 LONGEST_READ: Final = 60.0
 """Seconds for a provider to return a token it has; the gateway client's own limit is 10."""
-
-LONGEST_WAIT: Final = 180.0
-"""Seconds that a session waits for a flight: the longest floor, a reading, and a refresh
-that hangs.  The refresh itself is never cut, because nobody would know what came of it."""
 
 LONGEST_GOODBYE: Final = 10.0
 """Seconds that `aclose` leaves a refresh to end: cut short, its outcome is unknown."""
@@ -87,6 +88,23 @@ class _Flight:
     is_refreshing: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Latch:
+    """A failure that is repeated without asking again.
+
+    Attributes:
+        error: What is raised.
+        until: Loop time; infinite if `mark` tells when to ask again.
+        mark: Of the credentials that the failure was about.
+        is_final: False if only a session that wants its first token at once should end.
+    """
+
+    error: Exception
+    until: float
+    mark: bytes | None
+    is_final: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class _Entry:
     """What is known of one connection.  At most one token, and no history."""
@@ -100,8 +118,7 @@ class _Entry:
     has_worked: bool = False
     read_at: float | None = None
     refreshed_at: float | None = None
-    latched: Exception | None = None
-    latched_until: float = 0.0
+    latch: _Latch | None = None
     flight: _Flight | None = None
     sessions: int = 0
 
@@ -122,14 +139,14 @@ class TokenCache:
 
     def __init__(
         self,
-        provider: TokenProvider,
+        provider: TokenProvider | TokenSource,
         *,
         judge: Judge,
         wall: Callable[[], float] = time.time,  # noqa: TID251  # the seam to the outer world
         entries: dict[str, _Entry] | None = None,
         pin: object = None,
     ) -> None:
-        self._provider = provider
+        self._source = Source(provider)
         self._judge = judge
         self._wall = wall
         self._entries: dict[str, _Entry] = {} if entries is None else entries
@@ -142,7 +159,7 @@ class TokenCache:
 
     def current(self, connection_id: str) -> Grant | None:
         """Return the token held for a connection, expired or not; None if there is none."""
-        entry = self._entries.get(connection_id)
+        entry = self._entries.get(self._source.key(connection_id))
         return None if entry is None else entry.grant
 
     async def obtain(
@@ -152,6 +169,7 @@ class TokenCache:
         need: Need,
         generation: int | None = None,
         on_refresh: Callable[[], None] | None = None,
+        is_patient: bool = False,
     ) -> Grant:
         """Return a token that meets a need.
 
@@ -164,6 +182,7 @@ class TokenCache:
             generation: For `RENEW` the one the session has, for `REPLACE` the
                 refused one.  None means the current one.
             on_refresh: Called just before a refresh that this call set off.
+            is_patient: Whether the session goes on though it never had a token.
 
         Returns:
             The grant.  After `RENEW` its generation may be the same: the token
@@ -171,13 +190,13 @@ class TokenCache:
             still valid.
 
         Raises:
-            PermanentError: What the provider raised; not asked again for 30 s.
+            PermanentError: What the provider raised; it is latched.
             TokenError: The provider gave no token; with the code
                 `expired_token_returned` an expired one, with
                 `same_token_returned` none but the refused one.
             RuntimeError: If the cache is closed.
         """
-        entry = self._entries.setdefault(connection_id, _Entry())
+        entry = self._entries.setdefault(self._source.key(connection_id), _Entry())
         if generation is None:
             generation = entry.generation
         if need is Need.REPLACE:
@@ -188,18 +207,21 @@ class TokenCache:
             at_hand = self._at_hand(entry, need, generation)
             if at_hand is not None:
                 return at_hand
+            if entry.flight is None and entry.latch is not None:
+                await self._ask_latch(connection_id, entry, entry.latch, is_patient)
+                continue
             flight = entry.flight
             is_mine = flight is None
             if flight is None:
-                self._raise_latched(entry)
                 flight = self._start(connection_id, entry, need, generation, on_refresh)
             flight.waiting += 1
             try:
-                landed, _ = await asyncio.wait((flight.task,), timeout=LONGEST_WAIT)
+                landed, _ = await asyncio.wait((flight.task,), timeout=self._source.longest_wait)
             finally:
                 flight.waiting -= 1
             if not landed:
-                raise TokenError(f"no answer of the token provider within {LONGEST_WAIT:g} s")
+                limit = self._source.longest_wait
+                raise TokenError(f"no answer of the token provider within {limit:g} s")
             if flight.task.cancelled():
                 continue  # its owner closed, or somebody cancels every task of the loop
             outcome = flight.task.result()
@@ -217,11 +239,11 @@ class TokenCache:
     def join(self, connection_id: str) -> None:
         """Note that a session of this connection begins.  Call `leave` once for each."""
         self._sweep()
-        self._entries.setdefault(connection_id, _Entry()).sessions += 1
+        self._entries.setdefault(self._source.key(connection_id), _Entry()).sessions += 1
 
     def leave(self, connection_id: str) -> None:
         """Note that a session of this connection has ended; the last one takes the token along."""
-        entry = self._entries.get(connection_id)
+        entry = self._entries.get(self._source.key(connection_id))
         if entry is None:
             return
         entry.sessions -= 1
@@ -236,33 +258,34 @@ class TokenCache:
         somebody who starts sessions in a loop does not hammer the provider.
         """
         self._sweep()
-        entry = self._entries.get(connection_id)
+        key = self._source.key(connection_id)
+        entry = self._entries.get(key)
         if entry is None or entry.flight is not None:
             return
         until = self._next_refresh(entry)
-        if entry.latched is not None:
-            until = max(until, entry.latched_until)
+        if entry.latch is not None:
+            until = max(until, entry.latch.until)
         if until <= self._clocks()[0]:
-            del self._entries[connection_id]
+            del self._entries[key]
             return
         kept = _Entry(
             lease=entry.lease,
             generation=entry.generation,
             refreshed_at=entry.refreshed_at,
-            latched=entry.latched,
-            latched_until=entry.latched_until,
+            latch=entry.latch,
             has_worked=entry.has_worked,
         )
-        self._entries[connection_id] = kept
-        # No timer: a session that has ended leaves none behind.
-        heapq.heappush(self._ghosts, (until, id(kept), connection_id, kept))
+        self._entries[key] = kept
+        if until < float("inf"):
+            # No timer: a session that has ended leaves none behind.
+            heapq.heappush(self._ghosts, (until, id(kept), key, kept))
 
     def _sweep(self) -> None:
         """Drop what was remembered of forgotten connections and matters no more."""
         now = asyncio.get_running_loop().time()
         while self._ghosts and self._ghosts[0][0] <= now:
-            _, _, connection_id, kept = heapq.heappop(self._ghosts)
-            _drop(self._entries, connection_id, kept)
+            _, _, key, kept = heapq.heappop(self._ghosts)
+            _drop(self._entries, key, kept)
 
     async def aclose(self) -> None:
         """End what this cache started.
@@ -297,10 +320,11 @@ class TokenCache:
         if held is None:
             return None
         if need is Need.DIAL:
-            return held if self._is_worth_a_dial(held) else None
+            is_known = not self._source.always_read or self._was_just_read(entry)
+            return held if is_known and self._is_worth_a_dial(held) else None
         if held.lease.generation > generation:
             return held
-        is_idle = entry.flight is None and not self._is_latched(entry)
+        is_idle = entry.flight is None and entry.latch is None
         if need is Need.RENEW and is_idle and not self._may_refresh(entry):
             return held  # asked again too soon, and what it has is still good
         return None
@@ -316,6 +340,9 @@ class TokenCache:
         now, wall = self._clocks()
         left = schedule.remaining(grant.lease, now=now, wall=wall)
         return left >= schedule.least_to_dial(grant.lease)
+
+    def _was_just_read(self, entry: _Entry) -> bool:
+        return entry.read_at is not None and self._clocks()[0] < entry.read_at + READ_FLOOR
 
     def _next_refresh(self, entry: _Entry) -> float:
         """The earliest loop time at which a refresh may start."""
@@ -337,13 +364,17 @@ class TokenCache:
         entry.refused = (*entry.refused, entry.mark)[-_KEPT_REFUSALS:]
         entry.grant = None
 
-    def _is_latched(self, entry: _Entry) -> bool:
-        return entry.latched is not None and self._clocks()[0] < entry.latched_until
-
-    def _raise_latched(self, entry: _Entry) -> None:
-        if entry.latched is not None and self._is_latched(entry):
-            raise _again(entry.latched)
-        entry.latched = None
+    async def _ask_latch(
+        self, connection_id: str, entry: _Entry, latch: _Latch, is_patient: bool
+    ) -> None:
+        """Raise what is latched, or open the latch."""
+        is_shut = self._clocks()[0] < latch.until and (latch.is_final or not is_patient)
+        if is_shut and latch.mark is not None:
+            is_shut = await self._source.credentials_mark(connection_id) == latch.mark
+        if is_shut:
+            raise _again(latch.error)
+        if entry.latch is latch:
+            entry.latch = None
 
     # --- The flight --------------------------------------------------------------------------
 
@@ -376,7 +407,10 @@ class TokenCache:
         on_refresh: Callable[[], None] | None,
     ) -> Grant | Exception:
         """Run a cycle; what it raises is returned, since perhaps nobody waits any more."""
+        mark = None
         try:
+            # Asked before the question that it is about: credentials may change meanwhile.
+            mark = await self._source.credentials_mark(connection_id)
             grant = await self._cycle(connection_id, entry, flight, on_refresh)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -385,17 +419,21 @@ class TokenCache:
             # Something inside the provider was cancelled; nobody asked us to stop.
             return TokenError("the token provider was cancelled from within")
         except Exception as error:
-            self._latch(entry, error)
+            self._latch(entry, error, mark)
             return error
-        entry.latched = None
+        entry.latch = None
         entry.has_worked = True
         return grant
 
-    def _latch(self, entry: _Entry, error: Exception) -> None:
-        is_final = isinstance(error, PermanentError)
-        if is_final or self._judge(error, entry.has_worked) in _FINAL:
-            entry.latched = _again(error)
-            entry.latched_until = self._clocks()[0] + LATCH
+    def _latch(self, entry: _Entry, error: Exception, mark: bytes | None) -> None:
+        verdict = self._judge(error, entry.has_worked)
+        is_final = isinstance(error, PermanentError) or verdict in _FINAL
+        # What heals at times ends a session that never had a token, and so must not be
+        # asked again by the next one, unless the credentials have changed.
+        is_first = verdict is Verdict.BOUNDED and not entry.has_worked and mark is not None
+        if is_final or is_first:
+            until = self._clocks()[0] + LATCH if mark is None else float("inf")
+            entry.latch = _Latch(error=_again(error), until=until, mark=mark, is_final=is_final)
 
     async def _cycle(
         self,
@@ -407,13 +445,14 @@ class TokenCache:
         """Read the current token; if it won't do, have another one issued."""
         need, generation = flight.need, flight.generation
         while True:
-            try:
-                await self._read(connection_id, entry, need)
-            except Exception as error:
-                return self._make_do(entry, need, error)
-            found = self._fulfilled(entry, need, generation)
-            if found is not None:
-                return found
+            if self._source.can_read:
+                try:
+                    await self._read(connection_id, entry, need)
+                except Exception as error:
+                    return self._make_do(entry, need, error)
+                found = self._fulfilled(entry, need, generation)
+                if found is not None:
+                    return found
             if not entry.is_refreshable:
                 return self._unrefreshable(entry, need)
             if self._may_refresh(entry):
@@ -442,8 +481,8 @@ class TokenCache:
             await _sleep_until(entry.read_at + READ_FLOOR)
         entry.read_at = loop.time()
         async with asyncio.timeout(LONGEST_READ):
-            token = await self._provider.get_token(connection_id)
-        self._adopt(entry, _checked(token, step="token"), is_fresh=False, need=need)
+            token = await self._source.read(connection_id)
+        self._adopt(entry, token, is_fresh=False, need=need)
 
     async def _refresh(
         self,
@@ -453,14 +492,15 @@ class TokenCache:
         on_refresh: Callable[[], None] | None,
     ) -> None:
         entry.refreshed_at = asyncio.get_running_loop().time()
-        if on_refresh is not None:
+        is_first = not self._source.can_read and entry.generation == 0
+        if on_refresh is not None and not is_first:
             on_refresh()
         flight.is_refreshing = True
         try:
-            token = await self._provider.refresh_connection(connection_id)
+            token = await self._source.issue(connection_id)
         finally:
             flight.is_refreshing = False
-        self._adopt(entry, _checked(token, step="refresh"), is_fresh=True, need=flight.need)
+        self._adopt(entry, token, is_fresh=True, need=flight.need)
 
     # --- What came of it ---------------------------------------------------------------------
 
@@ -540,7 +580,7 @@ _shared: Final[Registry[_Entries]] = Registry()
 
 
 def cache_for(
-    provider: TokenProvider,
+    provider: TokenProvider | TokenSource,
     *,
     judge: Judge,
     wall: Callable[[], float] = time.time,  # noqa: TID251  # the seam to the outer world
@@ -571,16 +611,6 @@ async def _sleep_until(moment: float) -> None:
         await asyncio.sleep(max(left, TICK))
 
 
-def _checked(token: object, *, step: str) -> Token:
-    if isinstance(token, Token):
-        return token
-    raise TokenError(
-        f"the token provider returned {type(token).__name__} instead of a Token",
-        step=step,
-        malformed=True,
-    )
-
-
 def _mark(token: Token) -> bytes:
     """Return what tells whether two tokens are the same, and tells nothing else."""
     told = [token.strategy.type, dict(token.strategy.config), dict(token.credentials)]
@@ -597,7 +627,7 @@ def _again(error: Exception) -> Exception:
     return again
 
 
-def _drop(entries: dict[str, _Entry], connection_id: str, kept: _Entry) -> None:
+def _drop(entries: dict[str, _Entry], key: str, kept: _Entry) -> None:
     in_use = kept.flight is not None or kept.grant is not None or kept.sessions
-    if entries.get(connection_id) is kept and not in_use:
-        del entries[connection_id]
+    if entries.get(key) is kept and not in_use:
+        del entries[key]

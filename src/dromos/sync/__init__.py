@@ -11,7 +11,7 @@ with connect(tokens, "your-connection-id", "wss://external.system.com/ws") as co
 """
 
 from dromos.sync._handler import Handler, Send
-from dromos.sync._tokens import PlainTokenProvider
+from dromos.sync._tokens import PlainTokenProvider, PlainTokenSource
 from dromos.sync.bridge import Bridge, BridgeOptions, connect, run
 from dromos.sync.connection import Connection, Events
 
@@ -22,6 +22,7 @@ __all__ = [
     "Events",
     "Handler",
     "PlainTokenProvider",
+    "PlainTokenSource",
     "Send",
     "connect",
     "run",

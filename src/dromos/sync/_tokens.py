@@ -4,13 +4,23 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
-from dromos.interfaces import TokenProvider
+from dromos.interfaces import TokenProvider, TokenSource
 from dromos.model import Token
 from dromos.sync._mailbox import Lane, is_async
 
-__all__ = ["PlainTokenProvider", "close_provider", "unblocking"]
+__all__ = ["PlainTokenProvider", "PlainTokenSource", "Tokens", "close_provider", "unblocking"]
+
+_HINTS: Final = frozenset({"per_connection", "always_read", "longest_wait"})
+
+
+class PlainTokenSource(Protocol):
+    """A `dromos.TokenSource` whose method blocks."""
+
+    def get_token(self, connection_id: str, /) -> Token:
+        """Return a token: a new one, unless the source knows that it need not."""
+        ...
 
 
 class PlainTokenProvider(Protocol):
@@ -25,8 +35,12 @@ class PlainTokenProvider(Protocol):
         ...
 
 
-class _ThreadedTokens:
-    """A provider whose plain methods are called on a thread, one at a time.
+Tokens: TypeAlias = TokenProvider | TokenSource | PlainTokenProvider | PlainTokenSource
+"""What a bridge for threads takes."""
+
+
+class _ThreadedSource:
+    """A source whose plain methods are called on a thread, one at a time.
 
     It does not keep the provider alive; whoever uses it does.
     """
@@ -35,17 +49,31 @@ class _ThreadedTokens:
         self._provider = _weakly(provider)
         self._lane = Lane("dromos-tokens")
 
+    def __getattr__(self, name: str) -> object:
+        if name in _HINTS:
+            return getattr(self._provider(), name)
+        raise AttributeError(name)
+
     async def get_token(self, connection_id: str, /) -> Token:
-        return await self._ask("get_token", connection_id)
+        return cast("Token", await self._ask("get_token", connection_id))
 
-    async def refresh_connection(self, connection_id: str, /) -> Token:
-        return await self._ask("refresh_connection", connection_id)
+    async def credentials_mark(self, connection_id: str, /) -> bytes | None:
+        if not hasattr(self._provider(), "credentials_mark"):
+            return None
+        return cast("bytes | None", await self._ask("credentials_mark", connection_id))
 
-    async def _ask(self, name: str, connection_id: str) -> Token:
+    async def _ask(self, name: str, connection_id: str) -> object:
         method = getattr(self._provider(), name)
         if is_async(method):
-            return cast("Token", await method(connection_id))
-        return cast("Token", await self._lane.call(method, connection_id))
+            return await method(connection_id)
+        return await self._lane.call(method, connection_id)
+
+
+class _ThreadedTokens(_ThreadedSource):
+    """A provider whose plain methods are called on a thread, one at a time."""
+
+    async def refresh_connection(self, connection_id: str, /) -> Token:
+        return cast("Token", await self._ask("refresh_connection", connection_id))
 
 
 class _Wrapped:
@@ -57,14 +85,15 @@ class _Wrapped:
     def forget(self) -> None:
         """Start afresh, in a forked child: there the threads are gone."""
         self._lock = threading.RLock()
-        self._found: dict[int, tuple[weakref.ref[object], _ThreadedTokens]] = {}
+        self._found: dict[int, tuple[weakref.ref[object], _ThreadedSource]] = {}
 
-    def find(self, provider: object) -> _ThreadedTokens:
+    def find(self, provider: object) -> _ThreadedSource:
         key = id(provider)
         with self._lock:
             if key in self._found:
                 return self._found[key][1]
-            wrapper = _ThreadedTokens(provider)
+            can_refresh = hasattr(provider, "refresh_connection")
+            wrapper = (_ThreadedTokens if can_refresh else _ThreadedSource)(provider)
             try:
                 reference = weakref.ref(provider, lambda _: self._found.pop(key, None))
             except TypeError:
@@ -79,15 +108,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_wrapped.forget)
 
 
-def unblocking(provider: object) -> TokenProvider:
+def unblocking(provider: object) -> TokenProvider | TokenSource:
     """Return a provider that never blocks the loop; it does not keep this one alive.
 
     What is no provider is returned as it is, to be complained of by others.
     """
-    methods = [getattr(provider, name, None) for name in ("get_token", "refresh_connection")]
-    is_provider = not isinstance(provider, type) and all(map(callable, methods))
-    if not is_provider or all(map(is_async, methods)):
-        return cast("TokenProvider", provider)
+    names = ("get_token", "refresh_connection")
+    methods = [getattr(provider, name) for name in names if hasattr(provider, name)]
+    is_source = hasattr(provider, "get_token") and all(map(callable, methods))
+    if isinstance(provider, type) or not is_source or all(map(is_async, methods)):
+        return cast("TokenProvider | TokenSource", provider)
     return _wrapped.find(provider)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self, Unpack
 
 from dromos._options import SessionOptions, Verdicts
 from dromos.bridge import Bridge as AsyncBridge
-from dromos.interfaces import Dialer, Endpoint, Logger, Metrics, Observer, TokenProvider
+from dromos.interfaces import Dialer, Endpoint, Logger, Metrics, Observer
 from dromos.model import Seconds, seconds
 from dromos.sync._handler import (
     Callback,
@@ -21,7 +21,7 @@ from dromos.sync._handler import (
 )
 from dromos.sync._loop import Job, loop_thread
 from dromos.sync._mailbox import Lane, Mailbox, is_async, is_serving, serving
-from dromos.sync._tokens import PlainTokenProvider, close_provider, unblocking
+from dromos.sync._tokens import Tokens, close_provider, unblocking
 from dromos.sync.connection import Connection
 
 __all__ = ["Bridge", "BridgeOptions", "connect", "run"]
@@ -57,7 +57,7 @@ class Bridge:
 
     def __init__(
         self,
-        tokens: TokenProvider | PlainTokenProvider,
+        tokens: Tokens,
         *,
         close_tokens: bool = False,
         **options: Unpack[BridgeOptions],
@@ -248,7 +248,7 @@ class Bridge:
 
 
 def run(
-    tokens: TokenProvider | PlainTokenProvider,
+    tokens: Tokens,
     connection_id: str,
     endpoint_url: Endpoint,
     handler: Handler,
@@ -281,7 +281,7 @@ def run(
 
 
 def connect(
-    tokens: TokenProvider | PlainTokenProvider,
+    tokens: Tokens,
     connection_id: str,
     endpoint_url: Endpoint,
     *,
