@@ -599,8 +599,8 @@ async def test_what_goes_wrong_is_told_with_whether_the_request_had_left(
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             raise error
 
-    transport = HttpxTransport(secure=False, ssl=None, proxy=None, connect_timeout=3)
-    monkeypatch.setattr(HttpxTransport, "_open", lambda _: Failing())
+    transport = HttpxTransport(ssl=None, proxy=None, connect_timeout=3)
+    monkeypatch.setattr(HttpxTransport, "_open", lambda _, request: Failing())
 
     outcome = await transport.send(
         Request(method="GET", url="http://127.0.0.1:1/", headers=(), deadline=5)

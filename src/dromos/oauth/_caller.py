@@ -1,19 +1,16 @@
 """Speaks to one gateway: adds what each request needs, and names what was asked."""
 
-import functools
 import inspect
-import platform
 import ssl as ssl_module
-import uuid
-import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
 from dromos.errors import TokenError
 from dromos.oauth._answers import Asked
 from dromos.oauth._checks import base_url as checked_url
-from dromos.oauth._checks import bearer_problem, header_fields, proxy_url
-from dromos.oauth._http import HttpxTransport, Outcome, Request, Transport
+from dromos.oauth._checks import bearer_problem
+from dromos.oauth._http import Outcome, Request, Transport
+from dromos.oauth._wire import Wire
 
 __all__ = ["Bearer", "Caller"]
 
@@ -26,7 +23,7 @@ _SHORTEST_SECRET: Final = 6  # a shorter one would cut ordinary words out of mes
 class Caller:
     """Sends requests to one gateway.  Its arguments are those of `OAuthClient`."""
 
-    __slots__ = ("_bearer", "_fields", "_transport", "_url", "_user_agent", "origin")
+    __slots__ = ("_bearer", "_url", "_wire", "origin")
 
     def __init__(
         self,
@@ -42,41 +39,26 @@ class Caller:
         transport: Transport | None,
     ) -> None:
         base = checked_url(base_url)
-        fields = dict(header_fields(headers))
-        if bearer is not None and "authorization" in fields:
+        wire = Wire(
+            headers=headers,
+            ssl=ssl,
+            proxy=proxy,
+            connect_timeout=connect_timeout,
+            allow_insecure_transport=allow_insecure_transport,
+            user_agent=user_agent,
+            transport=transport,
+        )
+        if bearer is not None and "authorization" in dict(wire.fields):
             raise ValueError("headers must not set Authorization beside bearer")
         if bearer is not None and not callable(bearer):
             problem = bearer_problem(bearer)
             if problem:
                 raise (ValueError if isinstance(bearer, str) else TypeError)(f"bearer {problem}")
-        if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-            raise TypeError(f"ssl must be an ssl.SSLContext or None, not {type(ssl).__name__}")
-        if proxy is not None:
-            proxy = proxy_url(proxy)
-        if user_agent is not None and not isinstance(user_agent, str):
-            raise TypeError(f"user_agent must be a str or None, not {type(user_agent).__name__}")
-        if user_agent is not None and not (user_agent.isascii() and user_agent.isprintable()):
-            raise ValueError("user_agent must be printable ASCII")
-        if not (base.is_secure or base.is_loopback):
-            if not allow_insecure_transport:
-                raise ValueError(
-                    "base_url must be https, or tokens would travel in the clear; "
-                    "allow_insecure_transport=True allows it"
-                )
-            warnings.warn(
-                f"tokens from {base.origin} travel in the clear", RuntimeWarning, stacklevel=3
-            )
+        wire.may_send_secrets("base_url", base, stacklevel=3)
         self.origin = base.origin
         self._url = base.url
-        self._fields = tuple(fields.items())
+        self._wire = wire
         self._bearer = bearer
-        self._user_agent = user_agent
-        self._transport: Transport = transport or HttpxTransport(
-            secure=base.is_secure,
-            ssl=ssl,
-            proxy=None if base.is_loopback else proxy,
-            connect_timeout=connect_timeout,
-        )
 
     def __repr__(self) -> str:
         return f"Caller({self.origin!r})"
@@ -94,17 +76,11 @@ class Caller:
             body=body,
             deadline=deadline,
         )
-        return await self._transport.send(request)
+        return await self._wire.transport.send(request)
 
     async def _headers(self, body: bytes) -> tuple[tuple[str, str], ...]:
         # In a frame of its own, which is gone before anything can fail.
-        fields = {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": self._user_agent or _default_user_agent(),
-            "x-request-id": str(uuid.uuid4()),
-            **dict(self._fields),
-        }
+        fields = self._wire.headers()
         if body:
             fields["content-type"] = "application/json"
         if self._bearer is not None:
@@ -131,7 +107,7 @@ class Caller:
 
     def asked(self, step: str, subject: str, connection_id: str | None = None) -> Asked:
         """Name a question, for messages about its answer."""
-        ours = [value for _, value in self._fields]
+        ours = [value for _, value in self._wire.fields]
         if isinstance(self._bearer, str):
             ours.append(self._bearer)
         return Asked(
@@ -141,14 +117,3 @@ class Caller:
             origin=self.origin,
             secrets=tuple(value for value in ours if len(value) >= _SHORTEST_SECRET),
         )
-
-
-@functools.cache
-def _default_user_agent() -> str:
-    from importlib import metadata  # 20 ms that only who asks a gateway has to pay
-
-    try:
-        version = metadata.version("dromos")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        version = "0"
-    return f"dromos/{version} python/{platform.python_version()}"

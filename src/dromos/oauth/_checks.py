@@ -8,11 +8,20 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-__all__ = ["BaseUrl", "base_url", "bearer_problem", "header_fields", "path_segment", "proxy_url"]
+__all__ = [
+    "ServerUrl",
+    "base_url",
+    "bearer_problem",
+    "header_fields",
+    "is_loopback",
+    "path_segment",
+    "proxy_url",
+    "server_url",
+]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
@@ -26,11 +35,11 @@ _SEPARATORS: Final = frozenset("/\\?#")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaseUrl:
-    """Where a gateway is.
+class ServerUrl:
+    """Where a server is asked.
 
     Attributes:
-        url: Without a trailing slash.
+        url: As it is requested.
         origin: Scheme, host and port.
         is_loopback: True if the host is literally this machine.
         is_secure: True for https.
@@ -42,25 +51,42 @@ class BaseUrl:
     is_secure: bool
 
 
-def base_url(value: object) -> BaseUrl:
-    """Check a gateway's URL.
+def base_url(value: object) -> ServerUrl:
+    """Check a gateway's URL, and return it without a trailing slash.
 
     Raises:
         TypeError: If it is not a `str`.
         ValueError: If it is not an http or https URL of a plain kind.
     """
-    parts = _split("base_url", value, schemes=("http", "https"))
-    if "@" in parts.netloc:
-        raise ValueError("base_url must not hold a user name or password; use headers or bearer")
-    if parts.query or parts.fragment or str(value).rstrip()[-1:] in ("?", "#"):
+    checked = server_url("base_url", value)
+    if "?" in checked.url:
         raise ValueError("base_url must not have a query or a fragment")
+    path = checked.url.partition("://")[2].partition("/")[2].rstrip("/")
+    return replace(checked, url=f"{checked.origin}/{path}".rstrip("/"))
+
+
+def server_url(name: str, value: object) -> ServerUrl:
+    """Check a URL that secrets are sent to.
+
+    Args:
+        name: The argument's name, for messages.
+        value: `https://`, or `http://` for a server that is only named here.
+
+    Raises:
+        TypeError: If it is not a `str`.
+        ValueError: If it is not an http or https URL, or has a fragment or a password.
+    """
+    parts = _split(name, value, schemes=("http", "https"))
+    if "@" in parts.netloc:
+        raise ValueError(f"{name} must not hold a user name or password")
+    if "#" in str(value):
+        raise ValueError(f"{name} must not have a query or a fragment")
     host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host
-    origin = f"{parts.scheme}://{shown}:{parts.port or _PORTS[parts.scheme]}"
-    return BaseUrl(
-        url=origin + parts.path.rstrip("/"),
-        origin=origin,
-        is_loopback=_is_loopback(host),
+    return ServerUrl(
+        url=str(value),
+        origin=f"{parts.scheme}://{shown}:{parts.port or _PORTS[parts.scheme]}",
+        is_loopback=is_loopback(host),
         is_secure=parts.scheme == "https",
     )
 
@@ -99,7 +125,7 @@ def _split(name: str, value: object, *, schemes: tuple[str, ...]) -> SplitResult
     return parts
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a host is literally this machine; a name that resolves to it is not."""
     if host == "localhost":
         return True

@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+from dromos.oauth._checks import is_loopback
 
 if TYPE_CHECKING:
     import httpx2
@@ -101,18 +104,16 @@ class HttpxTransport:
     So it is tied to no event loop, and there is nothing to close.
     """
 
-    __slots__ = ("_connect_timeout", "_proxy", "_secure", "_ssl", "_wall")
+    __slots__ = ("_connect_timeout", "_proxy", "_ssl", "_wall")
 
     def __init__(
         self,
         *,
-        secure: bool,
         ssl: ssl.SSLContext | None,
         proxy: str | None,
         connect_timeout: float,
         wall: Callable[[], float] = time.time,  # noqa: TID251  # the seam to the outer world
     ) -> None:
-        self._secure = secure
         self._ssl = ssl
         self._proxy = proxy
         self._connect_timeout = connect_timeout
@@ -136,7 +137,7 @@ class HttpxTransport:
         sent, flaw, broken, code = True, None, None, None
         try:
             async with asyncio.timeout(request.deadline):
-                async with contextlib.aclosing(self._open()) as transport:
+                async with contextlib.aclosing(self._open(request)) as transport:
                     response = await transport.handle_async_request(self._built(request))
                     head = _head(response, started=started, at=self._wall())
                     flaw = await _read(response, into=body)
@@ -158,21 +159,22 @@ class HttpxTransport:
             return NoAnswer(reason=reason, sent=sent, started=started, code=code)
         return dataclasses.replace(head, body=bytes(body), flaw=flaw or broken)
 
-    def _open(self) -> "httpx2.AsyncHTTPTransport":
+    def _open(self, request: Request) -> "httpx2.AsyncHTTPTransport":
         # A transport rather than a client: no redirects, no cookies, no environment, no log line.
         import httpx2
 
+        url = urlsplit(request.url)
         return httpx2.AsyncHTTPTransport(
-            verify=self._context(),
+            verify=self._context(is_secure=url.scheme == "https"),
             trust_env=False,
-            proxy=self._proxy,
+            proxy=None if is_loopback(url.hostname or "") else self._proxy,
             limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, *, is_secure: bool) -> ssl.SSLContext:
         if self._ssl is not None:
             return self._ssl
-        return _default_context() if self._secure else _empty_context()
+        return _default_context() if is_secure else _empty_context()
 
     def _built(self, request: Request) -> "httpx2.Request":
         import httpx2
