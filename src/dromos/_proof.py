@@ -49,7 +49,7 @@ class SigningKey:
     ) -> None:
         if algorithm is not None and algorithm not in _ALGORITHMS:
             raise ValueError(f"algorithm must be one of {', '.join(sorted(_ALGORITHMS))}")
-        self._key = _read(key, name)
+        self._key: Any = _read(key, name)  # PyJWT's and cryptography's ideas of a key differ
         fitting = _fitting(self._key)
         if fitting is None:
             raise ValueError(f"{name} must be an RSA, elliptic curve or Edwards curve key")
@@ -70,7 +70,7 @@ class SigningKey:
         import jwt
 
         shown = None if headers is None else dict(headers)
-        return jwt.encode(dict(claims), self._key, algorithm=self.algorithm, headers=shown)  # type: ignore[arg-type]
+        return jwt.encode(dict(claims), self._key, algorithm=self.algorithm, headers=shown)
 
 
 class ProofKey(SigningKey):
@@ -96,7 +96,7 @@ class ProofKey(SigningKey):
 
     def public_jwk(self) -> dict[str, str]:
         """Return the public key as a JWK: nothing of the private one is in it."""
-        return _as_jwk(self._key.public_key())  # type: ignore[arg-type]
+        return _as_jwk(self._key.public_key())
 
     def proof(
         self,

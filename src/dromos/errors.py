@@ -96,10 +96,16 @@ class TokenError(BridgeError):
         status: The HTTP status of the answer; None when there was no answer.
         code: The error code in the answer, such as `invalid_grant`; None if absent.
         retry_after: Seconds the server asked us to wait, or None.
-        step: What was asked: `"token"`, `"refresh"`, `"check"`, `"request"` or `"providers"`.
+        step: What was asked: `"token"`, `"refresh"`, `"device"`, `"discovery"`, `"check"`,
+            `"request"` or `"providers"`.
         malformed: True if the answer was a success that held no usable token.
         source: `"gateway"` or `"oauth"`: which table of verdicts applies.
         origin: Scheme, host and port of the endpoint, or None.
+        suberror: What some servers add to the code, or None.
+        claims: What the server wants to be told with the next request (a claims challenge),
+            or None.
+        correlation_id: What the server calls this exchange in its logs; ours where it
+            did not say; None where nothing was asked.
     """
 
     def __init__(
@@ -113,11 +119,17 @@ class TokenError(BridgeError):
         malformed: bool = False,
         source: str = "oauth",
         origin: str | None = None,
+        suberror: str | None = None,
+        claims: str | None = None,
+        correlation_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.retry_after = None if retry_after is None else float(retry_after)
+        self.suberror = suberror
+        self.claims = claims
+        self.correlation_id = correlation_id
         self.step = step
         self.malformed = malformed
         self.source = source

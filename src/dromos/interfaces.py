@@ -114,7 +114,11 @@ class TokenSource(Protocol):
 
 @runtime_checkable
 class TokenProvider(Protocol):
-    """A source that knows which token is current, and has another one issued when asked."""
+    """A source that knows which token is current, and has another one issued when asked.
+
+    Where it may have none yet, `async current_token(connection_id) -> Token | None` is
+    read instead of `get_token`, which then may issue the first one.
+    """
 
     async def get_token(self, connection_id: str, /) -> Token:
         """Return the current token, which may be about to expire."""

@@ -159,7 +159,11 @@ GRANT_CODES: Final[Mapping[str, Verdict]] = MappingProxyType(
         "mfa_required": U,  # [peers]
         "invalid_rapt": U,  # [peers] Google's re-authentication
         "rapt_required": U,  # [peers]
-        "access_denied": P,  # [rfc 6749 4.1.2.1]
+        "access_denied": P,  # [rfc 6749 4.1.2.1] in the device flow a person said no: U
+        "insufficient_scope": P,  # [design] less was granted than the user requires
+        "issuer_mismatch": P,  # [rfc 8414 3.3] somebody else's metadata
+        "endpoint_refused": P,  # [design] metadata that lead elsewhere, or into the clear
+        "no_endpoint": P,  # [rfc 8414 2] nothing to ask
         "expired_token": U,  # [rfc 8628 3.5] a new device code is needed
         "server_error": T,  # [rfc 6749 4.1.2.1] at any status
         "temporarily_unavailable": T,  # [rfc 6749 4.1.2.1] at any status
@@ -253,8 +257,8 @@ def _of_upgrade(error: HandshakeError, *, rejected: bool) -> Verdict:
 
 def _of_token(error: TokenError, *, worked: bool) -> Verdict:
     by_code = GRANT_CODES.get(error.code or "")
-    if error.code == "invalid_grant" and error.step == "refresh":
-        return U  # [rfc 6749 5.2] the refresh token is gone; a person has to consent again
+    if (error.code, error.step) in (("invalid_grant", "refresh"), ("access_denied", "device")):
+        return U  # [rfc 6749 5.2] the refresh token is gone, or [rfc 8628 3.5] a person refused
     if by_code is not None:
         return by_code
     if error.malformed:

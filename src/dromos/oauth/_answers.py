@@ -9,9 +9,8 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ssl import SSLCertVerificationError
 from typing import Any, Final, cast
 
 from dromos.errors import InteractionRequired, TokenError
@@ -31,6 +30,15 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str | None, str], ...]]] = {
     "basic_auth": (("username_field", "username"), ("password_field", "password")),
     "hmac_payload": (("secret_field", "api_secret"),),
     "aws_sigv4": ((None, "access_key"), (None, "secret_key"), (None, "session_token")),
+    "api_key": (("credential_field", "api_key"),),
+    "hmac": (("secret_field", "api_secret"),),
+    "subprotocol": (("credential_field", "access_token"),),
+    "cookie": (("credential_field", "session"),),
+}
+# strategy: (config key of the texts that name credential fields as `{field}`, and the default)
+_TEMPLATES: Final[Mapping[str, tuple[str, str]]] = {
+    "first_message": ("template", "{access_token}"),
+    "headers": ("headers", ""),
 }
 # Never a credential for the far side: what buys new tokens, who the user is, and
 # what the gateway computed, which changes while the credentials stay the same.
@@ -159,17 +167,43 @@ def _oauth2_problem(root: Mapping[str, Any], held: Mapping[str, Any]) -> str | N
 
 
 def _needed(strategy: AuthStrategy, held: Mapping[str, Any]) -> dict[str, Any]:
-    known = _FIELDS.get(strategy.type)
-    if known is None:
+    names = _named_in_text(strategy, held) or _named(strategy)
+    if not names:
         return {key: value for key, value in held.items() if key not in _NEVER}
-    names: list[str] = []
-    for config_key, default in known:
-        named = strategy.config.get(config_key) if config_key else None
-        names.append(named if isinstance(named, str) and named else default)
     kept = {name: held[name] for name in names if name in held}
     # If the field is missing, the strategy says so, and knows which; here an
     # empty map would read as "no token".
     return kept or {name: None for name in names if held}
+
+
+def _named(strategy: AuthStrategy) -> list[str]:
+    names: list[str] = []
+    for config_key, default in _FIELDS.get(strategy.type, ()):
+        named = strategy.config.get(config_key) if config_key else None
+        names.append(named if isinstance(named, str) and named else default)
+    return names
+
+
+def _named_in_text(strategy: AuthStrategy, held: Mapping[str, Any]) -> list[str]:
+    if strategy.type not in _TEMPLATES:
+        return []
+    config_key, default = _TEMPLATES[strategy.type]
+    texts = list(_texts(strategy.config.get(config_key) or default))
+    # What looks like a field and is none is in braces twice: it keeps one value too many.
+    return [name for name in held if any(f"{{{name}}}" in text for text in texts)]
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the strings in a JSON value; its depth is the sender's choice, so not by recursion."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += cast("dict[str, object]", one).values()
+        elif isinstance(one, list):
+            waiting += cast("list[object]", one)
 
 
 def _expiry(root: Mapping[str, Any], held: Mapping[str, Any], answer: Answer) -> float | None:
@@ -222,9 +256,7 @@ def no_answer(outcome: NoAnswer, asked: Asked) -> TokenError:
         source="gateway",
         origin=asked.origin,
     )
-    if outcome.code == "untrusted_certificate":
-        # A new one: the real one's traceback leads through frames that hold the headers.
-        error.__cause__ = SSLCertVerificationError(1, outcome.reason)
+    error.__cause__ = outcome.cause()
     return error
 
 

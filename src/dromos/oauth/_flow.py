@@ -67,7 +67,8 @@ async def _done(step: Step, transport: Transport) -> object:
         case Request():
             return await transport.send(step)
         case Pause():
-            return await asyncio.sleep(step.seconds)
+            await asyncio.sleep(step.seconds)
+            return None
         case Ask():
             said = step.function()
             return await said if inspect.isawaitable(said) else said

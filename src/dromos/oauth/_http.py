@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "HttpxTransport", "NoAnswer", "Outcome", "Request", "Transport"]
 
+UNTRUSTED: Final = "untrusted_certificate"
+"""The code of a failure that is about the server's certificate."""
+
 LARGEST_BODY: Final = 2**20
 """Bytes of a body that are read, after decompression."""
 
@@ -83,6 +86,15 @@ class NoAnswer:
     sent: bool
     started: float
     code: str | None = None
+
+    def cause(self) -> Exception | None:
+        """Return what an error about this should name as its cause, or None.
+
+        A new one: the real one's traceback leads through frames that hold the headers.
+        """
+        if self.code != UNTRUSTED:
+            return None
+        return ssl.SSLCertVerificationError(1, self.reason)
 
 
 Outcome: TypeAlias = Answer | NoAnswer
@@ -213,7 +225,7 @@ def _why_unconnected(error: Exception) -> tuple[str, str | None]:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"its certificate is not trusted: {cause.verify_message}",
-                "untrusted_certificate",
+                UNTRUSTED,
             )
         cause = cause.__cause__ or cause.__context__
     return "no connection could be made", None

@@ -36,14 +36,18 @@ class Source:
         """Return what the connections that share a token have in common."""
         return connection_id if self._per_connection else ""
 
-    async def read(self, connection_id: str) -> Token:
-        """Return the current token."""
-        return _checked(await self._provider.get_token(connection_id), step="token")
+    async def read(self, connection_id: str) -> Token | None:
+        """Return the current token; None if the provider knows that it has none."""
+        look = getattr(self._provider, "current_token", None)
+        if look is None:
+            return _checked(await self._provider.get_token(connection_id), step="token")
+        current = await look(connection_id)
+        return None if current is None else _checked(current, step="token")
 
     async def issue(self, connection_id: str) -> Token:
         """Have a token issued."""
         if not self.can_read:
-            return await self.read(connection_id)
+            return _checked(await self._provider.get_token(connection_id), step="token")
         provider = cast("TokenProvider", self._provider)
         return _checked(await provider.refresh_connection(connection_id), step="refresh")
 

@@ -73,18 +73,22 @@ class Wire:
         Raises:
             ValueError: If it is neither secure nor this machine, and that is not allowed.
         """
-        if url.is_secure or url.is_loopback:
-            return
-        if not self._allow_insecure:
+        if not self.allows(url):
             raise ValueError(
                 f"{name} must be https, or tokens would travel in the clear; "
                 f"allow_insecure_transport=True allows it"
             )
+        if url.is_secure or url.is_loopback:
+            return
         warnings.warn(
             f"tokens from {url.origin} travel in the clear",
             RuntimeWarning,
             stacklevel=stacklevel + 1,
         )
+
+    def allows(self, url: ServerUrl) -> bool:
+        """Whether a server may be sent secrets."""
+        return url.is_secure or url.is_loopback or self._allow_insecure
 
     def headers(self) -> dict[str, str]:
         """Return the header fields that each request has."""

@@ -482,7 +482,8 @@ class TokenCache:
         entry.read_at = loop.time()
         async with asyncio.timeout(LONGEST_READ):
             token = await self._source.read(connection_id)
-        self._adopt(entry, token, is_fresh=False, need=need)
+        if token is not None:
+            self._adopt(entry, token, is_fresh=False, need=need)
 
     async def _refresh(
         self,
@@ -492,7 +493,7 @@ class TokenCache:
         on_refresh: Callable[[], None] | None,
     ) -> None:
         entry.refreshed_at = asyncio.get_running_loop().time()
-        is_first = not self._source.can_read and entry.generation == 0
+        is_first = entry.generation == 0
         if on_refresh is not None and not is_first:
             on_refresh()
         flight.is_refreshing = True

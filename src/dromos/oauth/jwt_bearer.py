@@ -1,0 +1,105 @@
+"""Tokens for an assertion that we sign, or that somebody else has signed: RFC 7523, 2.1."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Unpack
+
+from dromos._proof import SigningKey
+from dromos.errors import TokenError
+from dromos.model import Seconds, seconds
+from dromos.oauth._client import Client, ClientOptions, Pairs, SecretValue
+from dromos.oauth._endpoint import Asking, Issued, ask
+from dromos.oauth._flow import Flow
+from dromos.oauth._issuer import Issuer
+from dromos.oauth._subject import Subject
+
+__all__ = ["JWTBearer"]
+
+_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+class JWTBearer(Issuer):
+    """Tokens for a signed statement of who we act for, such as a service account's.
+
+        tokens = JWTBearer(
+            token_url="https://oauth2.googleapis.com/token",
+            signing_key=key_pem,
+            claims={"iss": account, "scope": "https://www.googleapis.com/auth/pubsub"},
+        )
+
+    Args:
+        assertion: A finished assertion, or a callable, sync or async, that returns one
+            for each request; give this or
+        signing_key: The private key that signs one for each request, as PEM or as a
+            JWK in JSON; needs `dromos[jwt]`.
+        signing_key_id: Its `kid`. Default None: not sent.
+        signing_algorithm: What it signs with. Default None: what fits it.
+        claims: Of the assertion.  `iss` is needed unless there is a `client_id`; `sub` is
+            `iss` and `aud` the token endpoint where they are not given.
+        assertion_lifetime: Seconds for which an assertion holds. Default 300.
+        **options: See `ClientOptions`; the client needs no name of its own.
+
+    Raises:
+        TypeError: If an argument is unknown, or has the wrong type.
+        ValueError: If its value can't be right; the message names the argument.
+        ImportError: If a key is given without PyJWT.
+    """
+
+    def __init__(
+        self,
+        assertion: SecretValue | None = None,
+        *,
+        signing_key: "str | bytes | None" = None,
+        signing_key_id: str | None = None,
+        signing_algorithm: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        assertion_lifetime: Seconds = 300,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(Client(options, needs_id=False))
+        if (assertion is None) == (signing_key is None):
+            raise ValueError("give either assertion or signing_key")
+        self._given = None if assertion is None else Subject("assertion", assertion)
+        self._key = None
+        if signing_key is not None:
+            self._key = SigningKey(signing_key, algorithm=signing_algorithm, name="signing_key")
+        self._key_id = signing_key_id
+        self._claims = dict(claims or {})
+        self._claims.setdefault("iss", self._client.client_id)
+        if self._key is not None and not self._claims["iss"]:
+            raise ValueError("claims must hold iss, or client_id be given")
+        self._lifetime = seconds("assertion_lifetime", assertion_lifetime, above=0)
+
+    def flow(self) -> Flow[Issued | TokenError]:
+        """Ask for a token, as steps that somebody else takes."""
+        given = None
+        if self._given is not None:
+            given = yield from self._given.now()
+        return (yield from ask(self._client, self._asking_with(given)))
+
+    def _asking_with(self, given: str | None) -> Asking:
+        def form(now: float) -> Pairs:
+            assertion = self._signed(now) if given is None else given
+            return [("grant_type", _GRANT), ("assertion", assertion), *self._client.asked_for()]
+
+        return Asking(
+            step="token", subject="the JWT bearer request", form=form, signs=self._key is not None
+        )
+
+    def _signed(self, now: float) -> str:
+        assert self._key is not None
+        where = self._client.token_url or self._client.issuer
+        claims = {
+            "sub": self._claims["iss"],
+            "aud": "" if where is None else where.url,
+            **self._claims,
+            # Another one each time: a server that remembers them refuses a second use.
+            "jti": self._client.identity(),
+            "iat": int(now),
+            "exp": int(now + self._lifetime),
+        }
+        headers = None if self._key_id is None else {"kid": self._key_id}
+        return self._key.sign(claims, headers=headers)
+
+    def _mark(self) -> Flow[bytes]:
+        mine = yield from self._client.mark()
+        return mine if self._given is None else mine + (yield from self._given.mark())
