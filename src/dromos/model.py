@@ -5,7 +5,7 @@ import hmac
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -306,30 +306,45 @@ class Token:
 class Handshake:
     """The upgrade request as strategies shape it and dialers send it.
 
-    Its `repr` shows neither header values nor the query, where secrets travel.
+    Its `repr` shows neither header values nor the query, subprotocols or first
+    message, where secrets travel.
 
     Attributes:
         url: The endpoint, `ws://` or `wss://`.
         headers: Name and value pairs, in order, beside those of the protocol itself.
         subprotocols: Offered in `Sec-WebSocket-Protocol`, in order of preference.
+        first_message: Sent as soon as the link is open, before anything else; None sends
+            nothing.
     """
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
     subprotocols: tuple[str, ...] = ()
+    first_message: str | None = None
 
     def with_header(self, name: str, value: str) -> "Handshake":
         """Return a copy with this header, in place of any of the same name."""
         kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
-        return Handshake(
-            url=self.url, headers=(*kept, (name, value)), subprotocols=self.subprotocols
-        )
+        return replace(self, headers=(*kept, (name, value)))
 
     def with_url(self, url: str) -> "Handshake":
         """Return a copy for another URL."""
-        return Handshake(url=url, headers=self.headers, subprotocols=self.subprotocols)
+        return replace(self, url=url)
+
+    def with_subprotocols(self, *subprotocols: str) -> "Handshake":
+        """Return a copy that offers these as well, after those it has; each once."""
+        offered = dict.fromkeys((*self.subprotocols, *subprotocols))
+        return replace(self, subprotocols=tuple(offered))
+
+    def with_first_message(self, text: str) -> "Handshake":
+        """Return a copy with this first message, in place of another."""
+        return replace(self, first_message=text)
 
     def __repr__(self) -> str:
         target = self.url.partition("?")[0]
         names = [name for name, _ in self.headers]
-        return f"Handshake(url={target!r}, headers={names}, subprotocols={len(self.subprotocols)})"
+        first = "" if self.first_message is None else f", first_message={REDACTED}"
+        return (
+            f"Handshake(url={target!r}, headers={names}, "
+            f"subprotocols={len(self.subprotocols)}{first})"
+        )

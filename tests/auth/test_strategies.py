@@ -4,33 +4,7 @@ from typing import Any
 
 import pytest
 
-from dromos import auth
-from dromos.errors import PermanentError, TokenError
-from dromos.model import AuthStrategy, Handshake, Token
-
-URL = "wss://far.example/ws"
-CANARY = "CANARY-5f3a"
-
-
-def applied(
-    kind: str,
-    credentials: dict[str, Any],
-    config: dict[str, Any] | None = None,
-    *,
-    url: str = URL,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Handshake:
-    token = Token(credentials, strategy=AuthStrategy(kind, config or {}))
-    return auth.apply(Handshake(url=url, headers=headers), token, 0.0)
-
-
-def refused(kind: str, credentials: dict[str, Any], config: dict[str, Any] | None = None) -> str:
-    with pytest.raises(PermanentError) as caught:
-        applied(kind, credentials, config)
-    assert "CANARY" not in str(caught.value)
-    assert caught.value.__context__ is None
-    return str(caught.value)
-
+from tests.auth.support import CANARY, URL, applied, refused
 
 # --- The rows of `TestApplyAuthentication` --------------------------------------------------------
 
@@ -92,7 +66,7 @@ def test_row_error_query_auth_missing_param_name():
 
 @pytest.mark.parametrize(
     ("kind", "shown"),
-    [("magic_wand", "magic_wand"), ("", ""), ("api_key", "api_key"), ("a\nb", r"'a\nb'")],
+    [("magic_wand", "magic_wand"), ("", ""), ("OAuth2", "OAuth2"), ("a\nb", r"'a\nb'")],
     ids=ascii,
 )
 def test_row_error_unsupported_strategy(kind: str, shown: str):
@@ -231,68 +205,24 @@ def test_21_a_parameter_name_that_changes_the_query_is_refused(name: str):
     assert "param_name" in refused("query_param", {"api_key": CANARY}, {"param_name": name})
 
 
-# --- The registry ---------------------------------------------------------------------------------
+# --- The alias that older documents use -----------------------------------------------------------
 
 
-@pytest.fixture
-def strategies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "_strategies", dict(auth._strategies))
+def test_an_api_key_goes_where_the_broker_puts_it():
+    assert (("X-API-Key", "k-1"),) == applied("api_key", {"api_key": "k-1"}).headers
 
 
-@pytest.mark.usefixtures("strategies")
-def test_a_registered_strategy_is_used_and_gets_the_time():
-    def mine(handshake: Handshake, token: Token, now: float) -> Handshake:
-        return handshake.with_header("X-Signed", f"{token.credentials['a']}@{now:g}")
+def test_an_api_key_follows_the_settings_of_a_header():
+    made = applied(
+        "api_key",
+        {"key": "k-1"},
+        {"header_name": "Authorization", "credential_field": "key", "value_prefix": "Key "},
+    )
 
-    auth.register("mine", mine)
-    token = Token({"a": "b"}, strategy=AuthStrategy("mine"))
-
-    made = auth.apply(Handshake(url=URL), token, 17.0)
-
-    assert (("X-Signed", "b@17"),) == made.headers
+    assert (("Authorization", "Key k-1"),) == made.headers
 
 
-@pytest.mark.usefixtures("strategies")
-def test_a_strategy_that_breaks_is_permanent_and_keeps_its_cause():
-    def broken(handshake: Handshake, token: Token, now: float) -> Handshake:
-        raise ZeroDivisionError(CANARY)
-
-    auth.register("broken", broken)
-
-    with pytest.raises(PermanentError, match=r"'broken' failed \(ZeroDivisionError\)") as caught:
-        applied("broken", {"a": "b"})
-
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    assert CANARY not in str(caught.value)
-
-
-@pytest.mark.usefixtures("strategies")
-def test_a_strategy_s_own_error_passes_unchanged():
-    error = TokenError("not yet")
-
-    def unready(handshake: Handshake, token: Token, now: float) -> Handshake:
-        raise error
-
-    auth.register("unready", unready)
-
-    with pytest.raises(TokenError) as caught:
-        applied("unready", {"a": "b"})
-    assert error is caught.value
-
-
-@pytest.mark.usefixtures("strategies")
-def test_a_strategy_that_returns_no_handshake_is_permanent():
-    auth.register("none", lambda handshake, token, now: None)  # type: ignore[arg-type,return-value]
-
-    assert "returned NoneType instead of a Handshake" in refused("none", {"a": "b"})
-
-
-@pytest.mark.parametrize(
-    ("name", "function", "error"),
-    [(3, len, TypeError), ("", len, ValueError), ("x", 3, TypeError)],
-)
-def test_a_registration_that_can_t_be_right_is_refused(
-    name: Any, function: Any, error: type[Exception]
-):
-    with pytest.raises(error):
-        auth.register(name, function)
+def test_an_api_key_names_itself_in_messages():
+    assert "api_key auth strategy: header 'Host' belongs to the protocol" == refused(
+        "api_key", {"api_key": CANARY}, {"header_name": "Host"}
+    )

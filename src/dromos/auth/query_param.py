@@ -10,7 +10,7 @@ from dromos.model import Handshake, Token
 
 __all__ = ["query_param"]
 
-_PLAIN_NAME: Final = re.compile(r"[^\x00-\x20\x7f-\x9f&=#?;+%]{1,256}")
+_PLAIN_NAME: Final = re.compile(r"[^\x00-\x20\x7f-\x9f&=#?;+%\ud800-\udfff]{1,256}")
 
 
 def query_param(handshake: Handshake, token: Token, now: float) -> Handshake:
