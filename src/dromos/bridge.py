@@ -31,7 +31,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError
+from dromos.errors import BridgeError, TokenError
 from dromos.events import BridgeEvent
 from dromos.interfaces import (
     Dialer,
@@ -48,7 +48,7 @@ from dromos.oauth.cache import TokenCache, cache_for
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "is_hopeless"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -368,6 +368,7 @@ class Bridge:
             tokens=shared.tokens,
             dialer=self._pick_dialer(),
             authenticate=auth.apply,
+            asks_again=auth.asks_again,
             gate=shared.gate,
             emit=self._emit,
             override=self._override,
@@ -488,6 +489,11 @@ def _observers(
     if on_event is not None:
         observers.append(on_event)
     return observers
+
+
+def is_hopeless(error: TokenError) -> bool:
+    """Whether a source that never gave a token should not be asked again."""
+    return _judge_token(error, worked=False) is not Verdict.TRANSIENT
 
 
 def _judge_token(error: Exception, worked: bool) -> Verdict:

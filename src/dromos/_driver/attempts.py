@@ -11,7 +11,7 @@ from dromos._driver.links import LinkRecord
 from dromos._driver.options import Grant, Options, Parts
 from dromos.errors import HandshakeError, TokenError
 from dromos.events import AttemptStarted, BridgeEvent, LinkOpened, RefreshStarted, TokenObtained
-from dromos.interfaces import Endpoint
+from dromos.interfaces import Endpoint, Link
 from dromos.model import Handshake, Token
 
 __all__ = ["Attempts", "AttemptsOwner"]
@@ -122,8 +122,20 @@ class Attempts:
 
     async def _open_within(self, record: LinkRecord, token: Token) -> None:
         handshake = await self._handshake(token)
-        link = await self._parts.dialer.dial(handshake, record, self._options.limits)
-        record.open(link)
+        link = await self._dialled(record, handshake, token)
+        if link is None:
+            handshake = await self._handshake(token)
+            link = await self._parts.dialer.dial(handshake, record, self._options.limits)
+        record.open(link, first_message=handshake.first_message)
+
+    async def _dialled(self, record: LinkRecord, handshake: Handshake, token: Token) -> Link | None:
+        """Open a link; None if the far side only said what to present besides."""
+        try:
+            return await self._parts.dialer.dial(handshake, record, self._options.limits)
+        except HandshakeError as error:
+            if not self._parts.asks_again(handshake, token, error):
+                raise
+        return None
 
     async def _handshake(self, token: Token) -> Handshake:
         endpoint = self._endpoint

@@ -3,13 +3,14 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
 from dromos._core import liveness
 from dromos._driver.options import Options
 from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
-from dromos.errors import BridgeError, ConnectionClosed
+from dromos.errors import BridgeError, ConnectionClosed, NotConnected
 from dromos.interfaces import Link
 from dromos.model import Message
 
@@ -143,11 +144,20 @@ class LinkRecord:
 
     # What the session orders
 
-    def open(self, link: Link) -> None:
-        """Take the link that the dial has opened, and watch over it."""
+    def open(self, link: Link, *, first_message: str | None = None) -> None:
+        """Take the link that the dial has opened, and watch over it.
+
+        Args:
+            link: What the dialer has opened.
+            first_message: How the token is presented, where the handshake was not the place.
+        """
         now = self._loop.time()
         self.link, self.opened_at = link, now
         self.closed = self._loop.create_future()
+        if first_message is not None:
+            # If it has been closed already, that is heard of in the usual way.
+            with suppress(NotConnected):
+                link.send(first_message)
         interval = self._options.ping_interval
         if interval is not None:
             self._watch = liveness.begin(

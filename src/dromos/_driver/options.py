@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 from dromos._core.schedule import Lease, Need
 from dromos._driver.watchdog import Unwatched, Watchdog
+from dromos.errors import HandshakeError
 from dromos.events import BridgeEvent
 from dromos.interfaces import AuthFunction, Dialer, Limits
-from dromos.model import Message, Outbox, Token, Verdict
+from dromos.model import Handshake, Message, Outbox, Token, Verdict
 
 __all__ = ["Grant", "Options", "Parts", "Tokens"]
 
@@ -83,6 +84,8 @@ class Parts:
         tokens: The cache in front of the user's provider.
         dialer: The engine.
         authenticate: Presents a token in a handshake.
+        asks_again: Whether a refused handshake may be tried again at once, because the
+            refusal said what to present besides.
         gate: Bounds the dials that are under way at once.
         emit: Takes each event; never raises.
         override: The user's own verdict on a failure, or None; never raises.
@@ -95,6 +98,7 @@ class Parts:
     tokens: Tokens
     dialer: Dialer
     authenticate: AuthFunction
+    asks_again: Callable[[Handshake, Token, HandshakeError], bool]
     gate: asyncio.Semaphore
     emit: Callable[[BridgeEvent], None]
     override: Callable[[Exception], Verdict | None]
