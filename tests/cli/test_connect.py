@@ -260,9 +260,9 @@ async def test_a_connection_that_needs_a_person_ends_with_78():
     ("arguments", "status", "words"),
     [
         (("connect",), 2, "Missing argument 'URL'"),
-        (("connect", "ws://127.0.0.1:1"), 2, "give either --gateway"),
+        (("connect", "ws://127.0.0.1:1"), 2, "say once where tokens come from"),
         (("connect", "ws://127.0.0.1:1", "--gateway", "http://127.0.0.1:1"), 2, "--connection-id"),
-        (("connect", "ws://127.0.0.1:1", "--token-env", "NO_SUCH_VARIABLE"), 78, "has no NO_SUCH"),
+        (("connect", "ws://127.0.0.1:1", "--token-env", "NO_SUCH_VARIABLE"), 78, "NO_SUCH_VARIABLE is not set"),
         (("connect", "ws://x", "--token-env", "HOME", "-H", "nonsense"), 2, "a header is"),
         (
             ("connect", "ws://h/", "--gateway", "ftp://h", "--connection-id", "c"),

@@ -1,4 +1,4 @@
-"""The command line: `dromos connect` and `dromos demo`."""
+"""The command line: `dromos connect`, `dromos token` and `dromos demo`."""
 
 import sys
 from typing import Final

@@ -1,16 +1,22 @@
 """The commands and their options."""
 
 import asyncio
+import contextlib
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import Any, NoReturn
 
 import click
 
 from dromos import __version__
-from dromos.cli.connect import Misuse, Settings, Tokens, converse
+from dromos.bridge import is_hopeless
+from dromos.cli.connect import Settings, converse
+from dromos.cli.sources import Misuse, Tokens, source, token_options
+from dromos.cli.token import clear, fetch_now, lines, now, summary
 from dromos.demo.words import escape
-from dromos.errors import PermanentError
+from dromos.errors import PermanentError, TokenError
 
 __all__ = ["cli"]
 
@@ -25,11 +31,7 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("url")
-@click.option("--connection-id", metavar="ID", help="The gateway's record to connect with.")
-@click.option(
-    "--gateway", metavar="URL", help="Where the gateway is, such as http://localhost:8081."
-)
-@click.option("--token-env", metavar="NAME", help="Take a static token from this variable.")
+@token_options
 @click.option("--header", "-H", multiple=True, metavar="'NAME: VALUE'", help="Send a header.")
 @click.option("--subprotocol", multiple=True, metavar="NAME", help="Offer a subprotocol.")
 @click.option("--stay", is_flag=True, help="Go on receiving after the input has ended.")
@@ -40,21 +42,17 @@ def cli() -> None:
     show_default=True,
     help="How binary messages are printed.",
 )
-@click.option("--insecure", is_flag=True, help="Allow ws:// and http:// to other machines.")
 @click.option("--quiet", "-q", is_flag=True, help="Only errors on standard error.")
 @click.option("--verbose", "-v", is_flag=True, help="Everything on standard error.")
 def connect(
     url: str,
-    connection_id: str | None,
-    gateway: str | None,
-    token_env: str | None,
     header: Sequence[str],
     subprotocol: Sequence[str],
     stay: bool,
     binary: str,
-    insecure: bool,
     quiet: bool,
     verbose: bool,
+    **options: Any,
 ) -> None:
     """Bridge standard input and output to the far side at URL.
 
@@ -62,31 +60,74 @@ def connect(
     received is printed on a line, a binary one as "<binary, N bytes> ...".  The end of the
     input, SIGINT and SIGTERM close the connection.
 
-    The token comes from a gateway (--gateway with --connection-id), or from an environment
-    variable (--token-env).
+    The token comes from a gateway (--gateway with --connection-id), from a variable or a file,
+    from an authorization server (--issuer with --client-id), or from a source of yours.
 
     Exit status: 0 closed, 2 wrong usage, 78 what trying again can't mend.
     """
+    tokens = Tokens.of(options)
     settings = Settings(
         url=url,
-        tokens=_tokens(connection_id, gateway, token_env),
+        connection_id=tokens.connection_id or "dromos",
         headers=[_header(text) for text in header],
         subprotocols=subprotocol,
         stay=stay,
         base64=binary == "base64",
-        insecure=insecure,
+        insecure=tokens.insecure,
         detail="quiet" if quiet else "verbose" if verbose else "usual",
     )
+    with _told():
+        asyncio.run(converse(settings, lambda: source(tokens)))
+
+
+@cli.command()
+@token_options
+@click.option("--fresh", is_flag=True, help="Have another one issued, even if one is good.")
+@click.option("--reveal", is_flag=True, help="Print the token itself on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def token(fresh: bool, reveal: bool, as_json: bool, **options: Any) -> None:
+    """Fetch one token, and say what it is: strategy, scopes, lifetime, clock skew.
+
+    The token itself is not printed.  With --reveal it is all that standard output gets, and
+    the rest goes to standard error; so "TOKEN=$(dromos token --reveal ...)" works.
+
+    Exit status: 0 if there is a token, 1 if there is none now, 2 wrong usage, 78 what trying
+    again can't mend.
+    """
+    tokens = Tokens.of(options)
+    with _told():
+        found = fetch_now(lambda: source(tokens), tokens.connection_id or "dromos", fresh=fresh)
+        told = summary(found, now=now())
+        if as_json:
+            shown = {**told, "values": dict(found.credentials)} if reveal else told
+            click.echo(json.dumps(shown))
+            return
+        for line in lines(told, reveal=reveal):
+            click.echo(escape(line), err=reveal)
+        if reveal:
+            click.echo(clear(found))
+
+
+@contextlib.contextmanager
+def _told() -> Generator[None, None, None]:
+    """Say in a line what went wrong, and exit with the status that it deserves."""
     try:
-        asyncio.run(converse(settings))
+        yield
     except PermanentError as error:
-        cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-        click.echo(f"dromos: {escape(f'{error}{cause}')}", err=True)
-        sys.exit(CONFIGURATION)
+        cause = "" if error.__cause__ is None else str(error.__cause__)
+        _leave(f"{error}" if cause in str(error) else f"{error} ({cause})", CONFIGURATION)
+    except TokenError as error:
+        is_final = is_hopeless(error)
+        _leave(str(error), CONFIGURATION if is_final else FAILED)
     except Misuse as error:
         raise click.UsageError(escape(_in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    click.echo(f"dromos: {escape(message)}", err=True)
+    sys.exit(status)
 
 
 def _in_words_of_the_command(message: str) -> str:
@@ -95,23 +136,12 @@ def _in_words_of_the_command(message: str) -> str:
         ("endpoint_url", "URL"),
         ("allow_insecure_transport=True", "--insecure"),
         ("connection_id", "--connection-id"),
+        ("token_url", "--token-url"),
+        ("issuer", "--issuer"),
+        ("base_url", "--gateway"),
     ):
         message = message.replace(argument, flag)
     return message
-
-
-def _tokens(connection_id: str | None, gateway: str | None, token_env: str | None) -> Tokens:
-    if (gateway is None) == (token_env is None):
-        raise click.UsageError("give either --gateway with --connection-id, or --token-env")
-    if gateway is not None:
-        if not connection_id:
-            raise click.UsageError("--gateway needs --connection-id")
-        return Tokens(connection_id=connection_id, gateway=gateway)
-    assert token_env is not None
-    if not os.environ.get(token_env):
-        click.echo(f"dromos: the environment has no {token_env}, or it is empty", err=True)
-        sys.exit(CONFIGURATION)
-    return Tokens(connection_id=connection_id or token_env, variable=token_env)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from dromos.bridge import Bridge
 from dromos.cli.lines import Lines, Printer
+from dromos.cli.sources import misuse_if
 from dromos.demo.words import describe, escape
 from dromos.dialers.picows import PicowsDialer
 from dromos.errors import (
@@ -33,11 +34,10 @@ from dromos.events import (
     RenewalFailed,
     RetryScheduled,
 )
-from dromos.interfaces import Send
-from dromos.model import Message, Token
-from dromos.oauth import OAuthClient
+from dromos.interfaces import Send, TokenProvider, TokenSource
+from dromos.model import Message
 
-__all__ = ["Misuse", "Settings", "Tokens", "converse"]
+__all__ = ["Settings", "converse"]
 
 USUAL: Final = (
     AttemptFailed,
@@ -53,41 +53,17 @@ USUAL: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """Where tokens come from: a gateway, or a variable of the environment."""
-
-    connection_id: str
-    gateway: str | None = None
-    variable: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the command was asked for."""
 
     url: str
-    tokens: Tokens
+    connection_id: str
     headers: Sequence[tuple[str, str]] = ()
     subprotocols: Sequence[str] = ()
     stay: bool = False
     base64: bool = False
     insecure: bool = False
     detail: Literal["quiet", "usual", "verbose"] = "usual"
-
-
-class EnvironmentToken:
-    """A provider whose token is in the environment, and never changes."""
-
-    def __init__(self, variable: str) -> None:
-        self._variable = variable
-
-    async def get_token(self, connection_id: str, /) -> Token:
-        """Return the token."""
-        return Token({"access_token": os.environ[self._variable]})
-
-    async def refresh_connection(self, connection_id: str, /) -> Token:
-        """Return the same token: there is no other."""
-        return await self.get_token(connection_id)
 
 
 class Terminal:
@@ -124,10 +100,6 @@ class Terminal:
         return b"<binary, %d bytes> %s" % (len(message), shown)
 
 
-class Misuse(Exception):
-    """An argument was wrong."""
-
-
 class OutputClosed(PermanentError):
     """Nobody reads our output any more."""
 
@@ -153,8 +125,12 @@ class Status:
             print(f"dromos: {escape(text)}", file=sys.stderr, flush=True)
 
 
-async def converse(settings: Settings) -> None:
+async def converse(settings: Settings, source: Callable[[], TokenProvider | TokenSource]) -> None:
     """Send lines and print messages until the input ends or a signal comes.
+
+    Args:
+        settings: What the command was asked for.
+        source: Makes the source of the tokens.
 
     Raises:
         PermanentError: If the session ended for good.
@@ -162,8 +138,8 @@ async def converse(settings: Settings) -> None:
     """
     status = Status(settings.detail)
     terminal = Terminal(settings, Printer())
-    with _misuse_if(True):
-        provider = _provider(settings)
+    with misuse_if(True):
+        provider = source()
         bridge = Bridge(
             provider,
             dialer=PicowsDialer(headers=settings.headers, subprotocols=settings.subprotocols),
@@ -171,11 +147,12 @@ async def converse(settings: Settings) -> None:
             allow_insecure_transport=settings.insecure,
         )
     async with contextlib.AsyncExitStack() as stack:
-        if isinstance(provider, OAuthClient):
-            await stack.enter_async_context(provider)
+        close = getattr(provider, "aclose", None)
+        if close is not None:
+            stack.push_async_callback(close)
         await stack.enter_async_context(bridge)
         session = asyncio.create_task(
-            bridge.maintain_websocket(settings.tokens.connection_id, settings.url, terminal),
+            bridge.maintain_websocket(settings.connection_id, settings.url, terminal),
             name="session",
         )
         pump = asyncio.create_task(_pump(terminal, status, settings), name="input")
@@ -185,27 +162,8 @@ async def converse(settings: Settings) -> None:
         await asyncio.gather(pump, return_exceptions=True)
         if not session.done():
             await bridge.close()
-        with contextlib.suppress(OutputClosed), _misuse_if(not status.began):
+        with contextlib.suppress(OutputClosed), misuse_if(not status.began):
             await session
-
-
-@contextlib.contextmanager
-def _misuse_if(is_so: bool) -> Generator[None, None, None]:
-    """Call what arguments are refused with a misuse, if nothing has been done yet."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        if not is_so:
-            raise
-        raise Misuse(str(error)) from error
-
-
-def _provider(settings: Settings) -> OAuthClient | EnvironmentToken:
-    tokens = settings.tokens
-    if tokens.gateway is not None:
-        return OAuthClient(tokens.gateway, allow_insecure_transport=settings.insecure)
-    assert tokens.variable is not None
-    return EnvironmentToken(tokens.variable)
 
 
 @contextlib.contextmanager
