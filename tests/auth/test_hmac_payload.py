@@ -1,13 +1,13 @@
 """`hmac_payload`, by the vectors of the Go library.
 
-Its rows that sign a body, and read it again, have no counterpart: an upgrade
-request has none.
+An upgrade request has no body: the rows that sign one are about the pure function.
 """
 
 from typing import Any
 
 import pytest
 
+from dromos.auth.hmac_payload import signature
 from tests.auth.support import CANARY, applied, refused
 
 HEX = {
@@ -36,6 +36,25 @@ def test_row_hmac_payload(kind: str, algorithm: str, encoding: str, expected: di
     )
 
     assert (("X-Signature", expected[algorithm]),) == made.headers
+
+
+@pytest.mark.parametrize(
+    ("secret", "body", "expected"),
+    [
+        (
+            "my-secret",
+            b"payload data",
+            "5a0eab71eaedd19789267409862516c51c271971070d7bf2862498003ada6ae5",
+        ),
+        (
+            "default-secret",
+            b"data",
+            "f8e42c8dd1667c4227b5d5443376e6f47748240fdd53f2e82ad47f4aebb5cc71",
+        ),
+    ],
+)
+def test_row_hmac_of_a_body(secret: str, body: bytes, expected: str):
+    assert expected == signature(secret, body, algorithm="sha256", encoding="hex")
 
 
 @pytest.mark.parametrize("absent", [None, "", 3, [], {}], ids=repr)

@@ -8,7 +8,7 @@ from dromos.auth._values import add_header, credential, setting, shown
 from dromos.errors import PermanentError
 from dromos.model import Handshake, Token
 
-__all__ = ["hmac_payload"]
+__all__ = ["hmac_payload", "signature"]
 
 _ALGORITHMS: Final = frozenset({"sha256", "sha1"})
 _ENCODINGS: Final = frozenset({"hex", "base64"})
@@ -41,5 +41,10 @@ def _signature(token: Token) -> str:
         raise PermanentError(f"unsupported hmac algorithm: {shown(algorithm)}")
     if encoding not in _ENCODINGS:
         raise PermanentError(f"unsupported encoding: {shown(encoding)}")
-    digest = hmac.digest(credential(token, field).encode(), b"", algorithm)
+    return signature(credential(token, field), b"", algorithm=algorithm, encoding=encoding)
+
+
+def signature(secret: str, body: bytes, *, algorithm: str, encoding: str) -> str:
+    """Return the HMAC of a body as text."""
+    digest = hmac.digest(secret.encode(), body, algorithm)
     return digest.hex() if encoding == "hex" else base64.b64encode(digest).decode("ascii")
