@@ -4,6 +4,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -28,6 +29,7 @@ class TokenServer(Loopback):
         self.forms: list[dict[str, str]] = []
         self.answers: list[Answer | Callable[[dict[str, str]], Answer]] = []
         self.pending = 0  # how often a device is told to wait
+        self.clock_ahead = 0.0  # seconds
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -42,7 +44,8 @@ class TokenServer(Loopback):
             self.requests.append(request)
             answer = self._answer(request)
             if not isinstance(answer, Reply):
-                headers = (("Content-Type", "application/json"),)
+                date = formatdate(self.clock() + self.clock_ahead, usegmt=True)
+                headers = (("Content-Type", "application/json"), ("Date", date))
                 answer = Reply(status=200, headers=headers, body=json.dumps(answer).encode())
             http.writer.write(http.encode(answer))
             await http.writer.drain()
