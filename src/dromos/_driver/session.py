@@ -36,7 +36,7 @@ from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options, Parts
 from dromos._driver.sending import Outlet, Sender
 from dromos._driver.tally import Tally
-from dromos.errors import ConnectionClosed, NotConnected, PermanentError
+from dromos.errors import ConnectionClosed, InteractionRequired, NotConnected, PermanentError
 from dromos.events import (
     BridgeEvent,
     Connected,
@@ -148,6 +148,8 @@ class Session:
             self._carry_out((self._state, first))
             self._hear_all()  # somebody may have stopped it already
             error = await asyncio.shield(self._over)
+            if isinstance(error, InteractionRequired) and error.connection_id is None:
+                error.connection_id = self.connection_id  # the core knows of no names
             await self._wind_down()
         except asyncio.CancelledError:
             cancelled = True

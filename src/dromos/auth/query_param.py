@@ -1,14 +1,19 @@
 """A credential in the query of the URL: the weakest strategy, since URLs are logged."""
 
+import functools
+import logging
 import re
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from dromos.auth._target import target
 from dromos.auth._values import credential, setting
 from dromos.errors import PermanentError
 from dromos.model import Handshake, Token
 
 __all__ = ["query_param"]
+
+_log: Final = logging.getLogger("dromos.auth")
 
 _PLAIN_NAME: Final = re.compile(r"[^\x00-\x20\x7f-\x9f&=#?;+%\ud800-\udfff]{1,256}")
 
@@ -17,6 +22,9 @@ def query_param(handshake: Handshake, token: Token, now: float) -> Handshake:
     """Add one credential to the query, which is re-encoded in the order of its keys.
 
     Settings: `param_name` (required) and `credential_field` (default `api_key`).
+
+    The logger `dromos.auth` warns of it once for each far side: servers and proxies log
+    URLs, and RFC 9700, 4.3.2 forbids it for access tokens.
 
     Raises:
         PermanentError: If the credential is missing or empty, or `param_name` is
@@ -28,7 +36,13 @@ def query_param(handshake: Handshake, token: Token, now: float) -> Handshake:
     if not _PLAIN_NAME.fullmatch(name):
         raise PermanentError("config 'param_name' holds characters that no parameter may have")
     field = setting(token, "credential_field", "api_key")
+    _warn_of(target(handshake.url).netloc)
     return handshake.with_url(_added(handshake.url, name, credential(token, field)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_of(host: str) -> None:
+    _log.warning("a credential goes to %s in the URL's query, where it may be logged", host)
 
 
 def _added(url: str, name: str, value: str) -> str:
