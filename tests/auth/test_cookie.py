@@ -4,7 +4,7 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.auth.support import CANARY, applied, refused
@@ -76,6 +76,7 @@ def test_a_value_may_be_all_that_the_grammar_allows(value: str):
 
 @given(name=st.text(TOKEN, min_size=1), value=st.text(OCTETS, min_size=1))
 def test_a_server_reads_what_was_presented(name: str, value: str):
+    assume(not name.startswith("$"))  # this reader takes `$Version` and its like for something else
     made = applied(
         "cookie", {"session": value}, {"cookie_name": name}, headers=(("Cookie", "other=1"),)
     )
@@ -83,7 +84,7 @@ def test_a_server_reads_what_was_presented(name: str, value: str):
     read: SimpleCookie = SimpleCookie(made.headers[0][1])
 
     assert "1" == read["other"].value
-    # The reader takes `$Version`, `path` and their like for attributes of a cookie.
-    if name[0] != "$" and name.lower() not in read["other"]:
+    # It takes `path` and its like for attributes of a cookie.
+    if name.lower() not in read["other"]:
         assert value == read[name].value
         assert {"other", name} == set(read)

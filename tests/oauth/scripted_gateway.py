@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -51,11 +52,15 @@ async def drop(writer: asyncio.StreamWriter) -> None:
 
 @dataclass
 class ScriptedGateway:
-    """Answers each method and path from a list; the last answer is repeated."""
+    """Answers each method and path from a list; the last answer is repeated.
+
+    With a TLS context it is `https://localhost`.
+    """
 
     script: dict[tuple[str, str], list[Reply | Raw]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     url: str = ""
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -66,9 +71,9 @@ class ScriptedGateway:
         return [f"{seen.method} {seen.target}" for seen in self.seen]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"https://localhost:{port}" if self.tls else f"http://127.0.0.1:{port}"
         return self
 
     async def __aexit__(

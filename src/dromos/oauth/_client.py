@@ -307,20 +307,29 @@ class Client:
                 return Identified(named)
 
     def _revealed(self) -> Flow[str]:
-        found: object = self._secret
-        if callable(found):
-            found = yield Ask(function=found)
-        return _revealed("client_secret", found)
+        # No local name: what is no secret of ours may be another one, and this frame may raise.
+        if callable(self._secret):
+            return _revealed("client_secret", (yield Ask(function=self._secret)))
+        return _revealed("client_secret", self._secret)
 
     def _signer(self) -> Flow[SigningKey]:
         if isinstance(self._key, SigningKey):
             return self._key
         assert self._key is not None
-        found = _key_text("private_key", (yield Ask(function=self._key)))
-        mark = _mark(found if isinstance(found, bytes) else found.encode())
+        found = self._read(_key_text("private_key", (yield Ask(function=self._key))))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _read(self, text: str | bytes) -> SigningKey | Exception:
+        """Read a key; what is wrong with it is returned, since this frame holds it."""
+        mark = _mark(text if isinstance(text, bytes) else text.encode(errors="surrogatepass"))
         if self._key_seen is None or self._key_seen[0] != mark:
             # Reading an RSA key takes milliseconds; it changes once in months.
-            self._key_seen = mark, SigningKey(found, algorithm=self._algorithm)
+            try:
+                self._key_seen = mark, SigningKey(text, algorithm=self._algorithm)
+            except (ValueError, ImportError) as error:
+                return type(error)(str(error))
         return self._key_seen[1]
 
     def _assertion(self, key: SigningKey, endpoint: ServerUrl) -> str:
@@ -428,11 +437,19 @@ def _secret(name: str, value: object) -> "Secret | Callable[[], Any] | None":
 def _revealed(name: str, value: object) -> str:
     """Return a secret in the clear, without the line break that its file ends with."""
     text = value.reveal() if isinstance(value, Secret) else value
-    if isinstance(text, str) and (text := text.strip("\r\n")):
+    if isinstance(text, str) and (text := text.strip("\r\n")) and _is_unicode(text):
         return text
-    kind = "empty" if isinstance(text, str) else f"not a str but {type(text).__name__}"
+    if not isinstance(text, str):
+        problem: Exception = TypeError(f"{name} is not a str but {type(text).__name__}")
+    else:
+        problem = ValueError(f"{name} is {'no Unicode text' if text else 'empty'}")
     del text, value
-    raise (ValueError if kind == "empty" else TypeError)(f"{name} is {kind}")
+    raise problem
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be encoded; the exception that says otherwise holds the whole text."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _key_text(name: str, value: object) -> str | bytes:

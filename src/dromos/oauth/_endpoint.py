@@ -56,6 +56,7 @@ class Asking:
         subject: For a person: what is asked for.
         form: Makes the form's fields, given Unix time: anew for each request, since
             what is signed must not be sent twice.
+        presented: Reads the fields that somebody else makes, anew for each request as well.
         signs: Whether the form itself depends on our clock.
         endpoint: The endpoint's name in the metadata.
     """
@@ -63,6 +64,7 @@ class Asking:
     step: str
     subject: str
     form: Callable[[float], Pairs] = field(repr=False)
+    presented: Callable[[], Flow[Pairs]] | None = field(default=None, repr=False)
     signs: bool = False
     endpoint: str = "token_endpoint"
 
@@ -108,8 +110,7 @@ def post(client: Client, asking: Asking) -> Flow[tuple[Answer, Sent] | TokenErro
         return where
     may_correct, may_use_nonce = True, True
     while True:
-        who = yield from client.identified(where)
-        request, sent = _question(client, asking, where, who)
+        who, request, sent = yield from _posed(client, asking, where)
         outcome: Outcome = yield request
         if isinstance(outcome, NoAnswer):
             return _unanswered(outcome, sent)
@@ -131,10 +132,19 @@ def post(client: Client, asking: Asking) -> Flow[tuple[Answer, Sent] | TokenErro
         return failure
 
 
+def _posed(
+    client: Client, asking: Asking, where: ServerUrl
+) -> Flow[tuple[Identified, Request, Sent]]:
+    who = yield from client.identified(where)
+    if asking.presented is None:
+        return who, *_question(client, asking, where, who, ())
+    return who, *_question(client, asking, where, who, (yield from asking.presented()))
+
+
 def _question(
-    client: Client, asking: Asking, where: ServerUrl, who: Identified
+    client: Client, asking: Asking, where: ServerUrl, who: Identified, presented: Pairs
 ) -> tuple[Request, Sent]:
-    form = [*asking.form(client.now()), *who.fields]
+    form = [*asking.form(client.now()), *presented, *who.fields]
     headers = client.wire.headers()
     headers["content-type"] = _FORM
     if who.authorization is not None:
@@ -333,6 +343,8 @@ def _correlation(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> str:
     names = ("x-correlation-id", "x-ms-request-id", "x-request-id")
     offered = [told.get("correlation_id"), *(answer.headers.get(name) for name in names)]
     for value in offered:
-        if isinstance(value, str) and _NAME.fullmatch(value) and value not in sent.secrets:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            continue
+        if not any(secret in value for secret in sent.secrets):
             return value
     return sent.request_id

@@ -28,8 +28,11 @@ _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 LONGEST_PROMPT: Final = 1800.0
 """Seconds: no person is waited for longer, whatever the server allows."""
 _INTERVAL: Final = 5.0  # RFC 8628, 3.2
+_SHORTEST_INTERVAL: Final = 1.0  # whatever the server allows
 _SLOWER: Final = 5.0  # RFC 8628, 3.5
 _LONGEST_INTERVAL: Final = 60.0
+_ENDS: Final = frozenset({"access_denied", "expired_token", "invalid_grant"})
+_PASSES: Final = frozenset({"server_error", "temporarily_unavailable", "internal_failure"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +171,7 @@ def _read(answer: Answer, sent: Sent) -> _Code | TokenError:
             complete_url=str(complete) if is_complete else None,
             expires_in=expires,
         ),
-        interval=min(duration(told.get("interval")) or _INTERVAL, _LONGEST_INTERVAL),
+        interval=_bounded(duration(told.get("interval")) or _INTERVAL),
     )
 
 
@@ -178,9 +181,10 @@ def _polled(client: Client, code: _Code) -> Flow[Issued | TokenError]:
 
     asking = Asking(step="device", subject="the question whether a person allowed it", form=form)
     interval, left = code.interval, code.prompt.expires_in
-    while left > interval:
-        yield Pause(seconds=interval)
-        left -= interval
+    wait = interval
+    while left > wait:
+        yield Pause(seconds=wait)
+        left -= wait
         outcome = yield from ask(client, asking)
         if not isinstance(outcome, TokenError):
             return outcome
@@ -190,9 +194,10 @@ def _polled(client: Client, code: _Code) -> Flow[Issued | TokenError]:
             pass
         elif _is_passing(outcome):
             # RFC 8628, 3.5: twice as long after a connection timeout.
-            interval = min(interval * 2, _LONGEST_INTERVAL)
+            interval = max(interval, _bounded(interval * 2))
         else:
             return outcome
+        wait = max(interval, outcome.retry_after or 0)
     return TokenError(
         "nobody allowed it while the device code was good",
         code="expired_token",
@@ -205,4 +210,10 @@ def _is_passing(error: TokenError) -> bool:
     """Whether the code is still good after this: the person may be typing it right now."""
     if error.status is None:
         return error.code in (None, ANSWER_LOST)
-    return error.code is None and (error.status in (408, 425, 429) or error.status >= 500)
+    if error.code in _PASSES:
+        return True
+    return error.code not in _ENDS and (error.status in (408, 425, 429) or error.status >= 500)
+
+
+def _bounded(interval: float) -> float:
+    return min(max(interval, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)

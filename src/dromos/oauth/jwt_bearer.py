@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final, Unpack
 
 from dromos._proof import SigningKey
-from dromos.errors import TokenError
 from dromos.model import Seconds, seconds
 from dromos.oauth._client import Client, ClientOptions, Pairs, SecretValue
-from dromos.oauth._endpoint import Asking, Issued, ask
+from dromos.oauth._endpoint import Asking
 from dromos.oauth._flow import Flow
 from dromos.oauth._issuer import Issuer
 from dromos.oauth._subject import Subject
@@ -33,8 +32,8 @@ class JWTBearer(Issuer):
             JWK in JSON; needs `dromos[jwt]`.
         signing_key_id: Its `kid`. Default None: not sent.
         signing_algorithm: What it signs with. Default None: what fits it.
-        claims: Of the assertion.  `iss` is needed unless there is a `client_id`; `sub` is
-            `iss` and `aud` the token endpoint where they are not given.
+        claims: Of the assertion.  `iss` is needed unless there is a `client_id`.  Where
+            they are not given, `sub` is `iss`, and `aud` is the token endpoint or `issuer`.
         assertion_lifetime: Seconds for which an assertion holds. Default 300.
         **options: See `ClientOptions`; the client needs no name of its own.
 
@@ -69,24 +68,24 @@ class JWTBearer(Issuer):
             raise ValueError("claims must hold iss, or client_id be given")
         self._lifetime = seconds("assertion_lifetime", assertion_lifetime, above=0)
 
-    def flow(self) -> Flow[Issued | TokenError]:
-        """Ask for a token, as steps that somebody else takes."""
-        given = None
-        if self._given is not None:
-            given = yield from self._given.now()
-        return (yield from ask(self._client, self._asking_with(given)))
-
-    def _asking_with(self, given: str | None) -> Asking:
-        def form(now: float) -> Pairs:
-            assertion = self._signed(now) if given is None else given
-            return [("grant_type", _GRANT), ("assertion", assertion), *self._client.asked_for()]
-
+    def _asking(self) -> Asking:
         return Asking(
-            step="token", subject="the JWT bearer request", form=form, signs=self._key is not None
+            step="token",
+            subject="the JWT bearer request",
+            form=self._form,
+            presented=None if self._given is None else self._presented,
+            signs=self._key is not None,
         )
 
-    def _signed(self, now: float) -> str:
-        assert self._key is not None
+    def _form(self, now: float) -> Pairs:
+        signed = [] if self._key is None else [("assertion", self._signed(self._key, now))]
+        return [("grant_type", _GRANT), *signed, *self._client.asked_for()]
+
+    def _presented(self) -> Flow[Pairs]:
+        assert self._given is not None
+        return [("assertion", (yield from self._given.now()))]
+
+    def _signed(self, key: SigningKey, now: float) -> str:
         where = self._client.token_url or self._client.issuer
         claims = {
             "sub": self._claims["iss"],
@@ -98,7 +97,7 @@ class JWTBearer(Issuer):
             "exp": int(now + self._lifetime),
         }
         headers = None if self._key_id is None else {"kid": self._key_id}
-        return self._key.sign(claims, headers=headers)
+        return key.sign(claims, headers=headers)
 
     def _mark(self) -> Flow[bytes]:
         mine = yield from self._client.mark()

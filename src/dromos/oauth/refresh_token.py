@@ -175,8 +175,12 @@ class _Grant:
         self._first = first
         self._begin = begin
         self._forgets = forgets
-        self._seen: Secret | None = None  # the access token that callers have
-        self._unsaved: StoredGrant | None = None
+        # The access token that callers have: each loop has callers of its own.
+        self._seen: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Secret] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._unsaved: tuple[StoredGrant, Secret | None] | None = None  # and what it replaces
+        self._rotated: tuple[Secret, bytes] | None = None  # by us: another text, the same grant
         self._tasks: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, asyncio.Task[Token | Exception]
         ] = weakref.WeakKeyDictionary()
@@ -190,24 +194,40 @@ class _Grant:
         kept = await self._kept()
         if kept is None or kept.access_token is None:
             return None
-        self._seen = kept.access_token
+        self._see(kept.access_token)
         return _token(kept)
+
+    def _see(self, access_token: Secret) -> None:
+        self._seen[asyncio.get_running_loop()] = access_token
 
     async def mark(self) -> bytes:
         kept = await self._kept()
-        refresh = None if kept is None else kept.refresh_token
+        return self._mark_of(None if kept is None else kept.refresh_token)
+
+    def _mark_of(self, refresh: Secret | None) -> bytes:
+        """Tell a grant from others: a refresh that brings nothing usable is no new consent."""
+        if refresh is not None and self._rotated is not None and self._rotated[0] == refresh:
+            return self._rotated[1]
         return _mark("" if refresh is None else refresh.reveal())
 
     async def renewed(self) -> Token:
         loop = asyncio.get_running_loop()
         task = self._tasks.get(loop)
         if task is None or task.done():
-            task = loop.create_task(self._returning(self._seen), name="dromos-token-rotation")
+            seen = self._seen.get(loop)
+            task = loop.create_task(self._returning(seen), name="dromos-token-rotation")
             self._tasks[loop] = task
+            # It holds the loop that it is kept by, and a token.
+            task.add_done_callback(self._forget)
         outcome = await asyncio.shield(task)
         if isinstance(outcome, Exception):
             raise outcome.with_traceback(None)
         return outcome
+
+    def _forget(self, task: "asyncio.Task[Token | Exception]") -> None:
+        loop = task.get_loop()
+        if self._tasks.get(loop) is task:
+            del self._tasks[loop]
 
     async def _returning(self, seen: Secret | None) -> Token | Exception:
         """Refresh; what it raises is returned, since perhaps nobody waits any more."""
@@ -219,7 +239,7 @@ class _Grant:
 
     async def _renew(self, seen: Secret | None) -> Token:
         if self._unsaved is not None:
-            await self._save(self._unsaved)
+            await self._save_late(*self._unsaved)
         kept = await self._kept()
         adopted = self._adoptable(kept, seen)
         if adopted is not None:
@@ -237,9 +257,10 @@ class _Grant:
             if outcome.code == "invalid_grant" and self._forgets:
                 await self._store.save(StoredGrant(refresh_token=None))
             raise outcome
-        await self._save(self._to_keep(outcome, kept))
+        await self._save(self._to_keep(outcome, kept), None if kept is None else kept.refresh_token)
         if isinstance(outcome.token, TokenError):
             raise outcome.token
+        self._see(Secret(outcome.token.access_token))
         return outcome.token
 
     def _adoptable(self, kept: StoredGrant | None, seen: Secret | None) -> Token | None:
@@ -248,7 +269,7 @@ class _Grant:
             return None
         if kept.expires_at is not None and kept.expires_at <= self._client.wall():
             return None
-        self._seen = kept.access_token
+        self._see(kept.access_token)
         return _token(kept)
 
     async def _asked(self, kept: StoredGrant | None) -> Issued | TokenError:
@@ -264,6 +285,8 @@ class _Grant:
         key = self._client.proof_key
         old = None if kept is None else kept.refresh_token
         token = issued.token if isinstance(issued.token, Token) else None
+        # Who shares the store may have been given a first one, though we were not.
+        seed = None if kept is None else kept.seed
         return StoredGrant(
             # RFC 6749, 6: "The authorization server MAY issue a new refresh token".
             refresh_token=issued.refresh_token or old,
@@ -272,13 +295,22 @@ class _Grant:
             lifetime=None if token is None else token.lifetime,
             scopes=None if token is None else token.scopes,
             dpop_key=None if key is None else Secret(key.to_jwk()),
-            seed=None if self._first is None else _fingerprint(self._first),
+            seed=seed if self._first is None else _fingerprint(self._first),
         )
 
-    async def _save(self, grant: StoredGrant) -> None:
+    async def _save(self, grant: StoredGrant, replaced: Secret | None) -> None:
         """Store what was issued: until that has worked, nobody gets it, and it is tried again."""
-        self._unsaved = grant
+        if grant.refresh_token is not None:
+            self._rotated = grant.refresh_token, self._mark_of(replaced)
+        self._unsaved = grant, replaced
         await self._store.save(grant)
+        self._unsaved = None
+
+    async def _save_late(self, grant: StoredGrant, replaced: Secret | None) -> None:
+        """Store what could not be stored before, unless a new consent is there by now."""
+        kept = await self._kept()
+        if kept is None or kept.refresh_token in (replaced, grant.refresh_token):
+            await self._save(grant, replaced)
         self._unsaved = None
 
     async def _kept(self) -> StoredGrant | None:

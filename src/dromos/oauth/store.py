@@ -246,7 +246,7 @@ class _Hold:
         with self._mutex:
             self._is_over = True
             if self._descriptor is not None:
-                os.close(self._descriptor)  # which unlocks it
+                _unlock(self._descriptor)
                 self._descriptor = None
 
 
@@ -263,6 +263,16 @@ def _locked(path: str) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _unlock(descriptor: int) -> None:
+    import fcntl
+
+    try:
+        # Closing it is not enough where a child was forked meanwhile: it holds a copy.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes | None:
@@ -282,11 +292,12 @@ def _read(path: Path) -> bytes | None:
 def _write(path: Path, data: bytes) -> None:
     # The same name each time, so that a crash leaves at most one.  The lock keeps others away.
     beside = path.with_name(f"{path.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    # Made anew: what lies there may be a FIFO, or have a second name.
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            # `open` leaves the mode of a file alone that was there before.
-            os.fchmod(descriptor, 0o600)
+            os.fchmod(descriptor, 0o600)  # whatever the umask took away
             left = memoryview(data)
             while left:
                 left = left[os.write(descriptor, left) :]
@@ -332,7 +343,8 @@ def _decoded(data: bytes) -> StoredGrant | None:
     if not isinstance(found, dict):
         return None
     told = cast("Mapping[str, Any]", found)
-    if told.get("version") != _VERSION:
+    # Other programs number their files as well.
+    if told.get("version") != _VERSION or "refresh_token" not in told:
         return None
     scopes: object = told.get("scopes")
     is_scopes = isinstance(scopes, list) and all(isinstance(one, str) for one in scopes)

@@ -2,9 +2,8 @@
 
 from typing import Any, Final, Unpack
 
-from dromos.errors import TokenError
 from dromos.oauth._client import Client, ClientOptions, Pairs, SecretValue
-from dromos.oauth._endpoint import Asking, Issued, ask
+from dromos.oauth._endpoint import Asking
 from dromos.oauth._flow import Flow
 from dromos.oauth._issuer import Issuer
 from dromos.oauth._subject import Subject
@@ -61,18 +60,25 @@ class TokenExchange(Issuer):
             wanted = _uri("requested_token_type", requested_token_type)
             self._types.append(("requested_token_type", wanted))
 
-    def flow(self) -> Flow[Issued | TokenError]:
-        """Ask for a token, as steps that somebody else takes."""
-        presented = [("subject_token", (yield from self._subject.now()))]
-        if self._actor is not None:
-            presented.append(("actor_token", (yield from self._actor.now())))
-        form = [
-            ("grant_type", _GRANT),
-            *presented,
-            *self._types,
-            *self._client.asked_for(),
-        ]
-        return (yield from ask(self._client, _asking(form)))
+    def _asking(self) -> Asking:
+        return Asking(
+            step="token",
+            subject="the token exchange",
+            form=self._form,
+            presented=self._presented,
+        )
+
+    def _form(self, now: float) -> Pairs:
+        return [("grant_type", _GRANT), *self._types, *self._client.asked_for()]
+
+    def _presented(self) -> Flow[Pairs]:
+        # In one expression, so that the subject's is in no frame that the actor's may raise in.
+        return [("subject_token", (yield from self._subject.now())), *(yield from self._acting())]
+
+    def _acting(self) -> Flow[Pairs]:
+        if self._actor is None:
+            return ()
+        return [("actor_token", (yield from self._actor.now()))]
 
     def _mark(self) -> Flow[bytes]:
         mark = yield from self._client.mark()
@@ -80,10 +86,6 @@ class TokenExchange(Issuer):
             if presented is not None:
                 mark += yield from presented.mark()
         return mark
-
-
-def _asking(form: Pairs) -> Asking:
-    return Asking(step="token", subject="the token exchange", form=lambda now: form)
 
 
 def _uri(name: str, kind: str) -> str:
