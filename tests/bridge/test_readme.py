@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dromos.testing import FarSide, Gateway
+from tests.oauth.token_server import TokenServer
 
 README = Path(__file__).parent.parent.parent / "README.md"
 
@@ -71,10 +72,19 @@ async def test_the_example_of_an_object_runs(capsys: pytest.CaptureFixture[str])
     assert "received welcome\nreceived goodbye\n2 messages\n" == capsys.readouterr().out
 
 
+async def test_the_example_of_another_source_runs() -> None:
+    async with TokenServer() as server:
+        names: dict[str, Any] = {}
+        source = example(2).replace("https://login.example.com", server.url)
+        exec(compile(source, str(README), "exec"), names)
+
+        assert "at-1" == (await names["tokens"].get_token()).access_token
+
+
 async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) -> None:
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:
         gateway.add("your-connection-id", lifetime=3600)
-        code = compile(addressed(example(2), gateway, far), str(README), "exec")
+        code = compile(addressed(example(3), gateway, far), str(README), "exec")
         thread = asyncio.get_running_loop().create_task(asyncio.to_thread(exec, code, {}))
         link = await far.wait_for_link(1)
         await far.wait_for(lambda: link.received == ["hello from agent"])
@@ -86,7 +96,7 @@ async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(example(3), str(README), "exec"), {})
+    exec(compile(example(4), str(README), "exec"), {})
 
     out = capsys.readouterr().out
     assert "disconnected: link closed by the far side" in out
@@ -95,4 +105,4 @@ def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[st
 
 
 def test_every_python_example_is_run_here() -> None:
-    assert 4 == README.read_text().count("```python")
+    assert 5 == README.read_text().count("```python")
