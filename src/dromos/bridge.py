@@ -369,6 +369,7 @@ class Bridge:
             dialer=self._pick_dialer(),
             authenticate=auth.apply,
             asks_again=auth.asks_again,
+            claims_in=auth.claims_in,
             gate=shared.gate,
             emit=self._emit,
             override=self._override,

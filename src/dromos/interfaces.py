@@ -93,7 +93,7 @@ class Handler(Protocol):
 class TokenSource(Protocol):
     """Where tokens come from, in its simplest form: each call has one issued.
 
-    Caching, timing, single flight and retries are the bridge's.  Four attributes
+    Caching, timing, single flight and retries are the bridge's.  Five attributes
     are looked for and may be left out, on a `TokenProvider` as well:
 
     * `per_connection`: False if every connection gets the same token, which is then
@@ -105,6 +105,8 @@ class TokenSource(Protocol):
       tokens are asked with from others, without telling them.  A failure that leaves
       no hope is not tried again as long as this stays the same.  Default None:
       it is not tried again for 30 s.
+    * `claims_challenged(connection_id, claims)`: called with what a far side wants the
+      next token to be issued with, as JSON (a claims challenge).  Default: not told.
     """
 
     async def get_token(self, connection_id: str, /) -> Token:

@@ -1,6 +1,6 @@
 """Every strategy and every sort of bad input: refused without a trace, or harmless.
 
-Rows 3, 4 and 21 of the negative tests in `research/oauth.md`.
+What a reviewer of the strategies would try first.
 """
 
 from typing import Any

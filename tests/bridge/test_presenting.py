@@ -10,7 +10,16 @@ from typing import Any
 import jwt
 import pytest
 
-from dromos import AuthStrategy, Bridge, Dialer, PermanentError, Send, Token
+from dromos import (
+    AuthStrategy,
+    Bridge,
+    Dialer,
+    HandshakeError,
+    PermanentError,
+    Send,
+    Token,
+    auth,
+)
 from dromos._proof import ProofKey
 from dromos.dialers import PicowsDialer
 from dromos.dialers.websockets import WebsocketsDialer
@@ -118,6 +127,47 @@ async def test_a_far_side_that_always_wants_another_nonce_is_asked_twice_an_atte
             await talk(bound(ProofKey()), far, dialer)
 
     assert 2 == len(far.attempts)
+
+
+async def test_claims_that_the_far_side_wants_reach_the_source(dialer: Dialer) -> None:
+    class Claiming(Source):
+        claims: str | None = None
+
+        async def get_token(self, connection_id: str, /) -> Token:
+            return Token({"access_token": "plain" if self.claims is None else "with-claims"})
+
+        def claims_challenged(self, connection_id: str, claims: str, /) -> None:
+            self.claims = claims
+
+    wanted = json.dumps({"access_token": {"acrs": {"essential": True, "value": "cp1"}}})
+    coded = base64.b64encode(wanted.encode()).decode()
+    challenge = f'Bearer realm="", error="insufficient_claims", claims="{coded}"'
+    source = Claiming(Token({"access_token": "unused"}))
+    async with FarSide(echo=True) as far:
+        far.refuse(status=401, headers={"WWW-Authenticate": challenge})
+        bridge = Bridge(source, dialer=dialer)
+        async with asyncio.timeout(30):
+            await bridge.maintain_websocket("c-1", far.url, Greeter())
+
+    assert wanted == source.claims
+    assert "with-claims" == far.links[0].token
+
+
+@pytest.mark.parametrize(
+    ("status", "challenge"),
+    [
+        (403, 'Bearer error="insufficient_claims", claims="e30="'),
+        (401, 'Bearer error="invalid_token", claims="e30="'),
+        (401, 'Bearer error="insufficient_claims"'),
+        (401, 'Bearer error="insufficient_claims", claims="bm90IGpzb24="'),
+        (401, 'Bearer error="insufficient_claims", claims="W10="'),
+        (401, 'Bearer error="insufficient_claims", claims="/w=="'),
+    ],
+)
+def test_a_refusal_that_asks_for_no_claims_is_just_that(status: int, challenge: str) -> None:
+    error = HandshakeError("refused", status=status, headers={"www-authenticate": challenge})
+
+    assert auth.claims_in(error) is None
 
 
 async def test_a_first_message_goes_before_anything_else_on_every_link(dialer: Dialer) -> None:

@@ -171,6 +171,18 @@ async def test_a_failure_with_hope_is_asked_again():
     assert "s2" == name_of(await dial(cache))
 
 
+async def test_a_short_life_is_warned_of_once(caplog: pytest.LogCaptureFixture):
+    cache = cache_of(Source(life=10.0))
+    held = await dial(cache)
+    for _ in range(3):
+        await asyncio.sleep(8)
+        held = await renew(cache, held)
+
+    assert ["tokens live only 10 s: each connection is renewed about every 5 s"] == [
+        record.getMessage() for record in caplog.records
+    ]
+
+
 # --- Latches --------------------------------------------------------------------------------------
 
 

@@ -91,6 +91,7 @@ class Attempts:
                 self._owner.emit(AttemptStarted(link=record.number, handover=record.handover))
                 await self._open(record, self._unexpired_token())
         except Exception as error:
+            self._pass_on_claims(error)
             self._owner.dial_failed(record)
             _forget_our_frames(error)
             override = self._parts.override(error)
@@ -99,6 +100,11 @@ class Attempts:
             took = self._now() - record.dialled_at
             self._owner.emit(LinkOpened(link=record.number, handover=record.handover, took=took))
             self._owner.hear(heard.LinkOpened(record.number))
+
+    def _pass_on_claims(self, error: Exception) -> None:
+        claims = self._parts.claims_in(error) if isinstance(error, HandshakeError) else None
+        if claims is not None:
+            self._parts.tokens.challenge(self._owner.connection_id, claims)
 
     def _unexpired_token(self) -> Token:
         """The newest token: the one of the order may have expired in the queue of dials."""

@@ -75,6 +75,8 @@ class Tokens(Protocol):
         is_patient: bool = False,
     ) -> Awaitable[Grant]: ...
 
+    def challenge(self, connection_id: str, claims: str, /) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -86,6 +88,7 @@ class Parts:
         authenticate: Presents a token in a handshake.
         asks_again: Whether a refused handshake may be tried again at once, because the
             refusal said what to present besides.
+        claims_in: What a refusal wants the next token to be issued with, or None.
         gate: Bounds the dials that are under way at once.
         emit: Takes each event; never raises.
         override: The user's own verdict on a failure, or None; never raises.
@@ -99,6 +102,7 @@ class Parts:
     dialer: Dialer
     authenticate: AuthFunction
     asks_again: Callable[[Handshake, Token, HandshakeError], bool]
+    claims_in: Callable[[HandshakeError], str | None]
     gate: asyncio.Semaphore
     emit: Callable[[BridgeEvent], None]
     override: Callable[[Exception], Verdict | None]

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Final
 
 from dromos.auth._checks import problem
+from dromos.auth._claims import claims_in
 from dromos.auth._values import shown
 from dromos.auth.api_key import api_key
 from dromos.auth.aws_sigv4 import aws_sigv4
@@ -33,6 +34,7 @@ __all__ = [
     "asks_again",
     "aws_sigv4",
     "basic_auth",
+    "claims_in",
     "cookie",
     "dpop",
     "first_message",

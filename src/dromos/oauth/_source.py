@@ -51,6 +51,12 @@ class Source:
         provider = cast("TokenProvider", self._provider)
         return _checked(await provider.refresh_connection(connection_id), step="refresh")
 
+    def challenge(self, connection_id: str, claims: str) -> None:
+        """Tell the provider what the next token has to be issued with, if it can hear it."""
+        hear = getattr(self._provider, "claims_challenged", None)
+        if hear is not None:
+            hear(connection_id, claims)
+
     async def credentials_mark(self, connection_id: str) -> bytes | None:
         """Return what tells the credentials in use from others; None if nothing does."""
         tell = getattr(self._provider, "credentials_mark", None)

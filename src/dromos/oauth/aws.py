@@ -182,7 +182,7 @@ _THROTTLED: Final = ("throttl", "requestlimitexceeded", "toomanyrequests", "slow
 
 
 def _judged(error: Exception) -> BridgeError:
-    """Return our error for botocore's; research/oauth.md 2.2 has the rows."""
+    """Return our error for botocore's."""
     names = kinds(error)
     message = f"{_ABOUT} gave no credentials: {shown(error)}"
     if untrusted(error) is not None:

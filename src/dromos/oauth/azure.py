@@ -60,6 +60,8 @@ class AzureToken:
         self._kind = type(credential).__name__
         self._method: Final[Callable[..., Any]] = method
         self._scopes: Final = scopes
+        self._claims: str | None = None
+        self._takes_map: Final = hasattr(credential, "get_token_info")
         self._timeout: Final = seconds("timeout", timeout, above=0)
         self._thread: Final = OneThread("dromos-token-azure", deadline=self._timeout)
         self._wall: Final = wall
@@ -88,9 +90,17 @@ class AzureToken:
             given = self._called()
         return await self._awaited(given) if inspect.isawaitable(given) else self._read(given)
 
+    def claims_challenged(self, connection_id: str, claims: str, /) -> None:
+        """Ask for the next token with these claims: continuous access evaluation."""
+        self._claims = claims
+
     def _called(self) -> object:
+        claims, self._claims = self._claims, None
+        options: dict[str, Any] = {}
+        if claims is not None:
+            options = {"options": {"claims": claims}} if self._takes_map else {"claims": claims}
         try:
-            return self._method(*self._scopes)
+            return self._method(*self._scopes, **options)
         except Exception as error:
             return _judged(error, at=self._wall())
 
@@ -121,7 +131,7 @@ class AzureToken:
 
 
 def _judged(error: Exception, *, at: float) -> BridgeError:
-    """Return our error for azure-core's; research/oauth.md 2.2 has the rows.
+    """Return our error for azure-core's.
 
     Args:
         error: What the credential raised.

@@ -28,6 +28,7 @@ import hashlib
 import heapq
 import hmac
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -63,11 +64,16 @@ LONGEST_READ: Final = 60.0
 LONGEST_GOODBYE: Final = 10.0
 """Seconds that `aclose` leaves a refresh to end: cut short, its outcome is unknown."""
 
+SHORT_LIFE: Final = 30.0
+"""Seconds: tokens that live less than this are warned of, once."""
+
 _KEPT_REFUSALS: Final = 4
 
 _FINAL: Final = frozenset({Verdict.PERMANENT, Verdict.INTERACTION})
 
 _KEY: Final = secrets.token_bytes(32)
+
+_log: Final = logging.getLogger("dromos.oauth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,7 @@ class _Entry:
     latch: _Latch | None = None
     flight: _Flight | None = None
     sessions: int = 0
+    has_warned: bool = False
 
 
 class TokenCache:
@@ -236,6 +243,15 @@ class TokenCache:
                     raise _again(outcome)
                 return usable
 
+    def challenge(self, connection_id: str, claims: str) -> None:
+        """Tell the provider what the far side wants the next token to be issued with.
+
+        Args:
+            connection_id: Whose token was refused.
+            claims: As JSON.
+        """
+        self._source.challenge(connection_id, claims)
+
     def join(self, connection_id: str) -> None:
         """Note that a session of this connection begins.  Call `leave` once for each."""
         self._sweep()
@@ -274,6 +290,7 @@ class TokenCache:
             refreshed_at=entry.refreshed_at,
             latch=entry.latch,
             has_worked=entry.has_worked,
+            has_warned=entry.has_warned,
         )
         self._entries[key] = kept
         if until < float("inf"):
@@ -531,9 +548,20 @@ class TokenCache:
         if not is_known:
             entry.generation = lease.generation
             entry.is_refreshable = True
+            self._warn_of_short_life(entry, lease)
         entry.mark = mark
         entry.lease = lease
         entry.grant = Grant(token=token, lease=lease)
+
+    def _warn_of_short_life(self, entry: _Entry, lease: Lease) -> None:
+        if entry.has_warned or lease.lifetime is None or lease.lifetime >= SHORT_LIFE:
+            return
+        entry.has_warned = True
+        _log.warning(
+            "tokens live only %.3g s: each connection is renewed about every %.3g s",
+            lease.lifetime,
+            max(schedule.floor(lease), lease.lifetime / 2),
+        )
 
     def _fulfilled(self, entry: _Entry, need: Need, generation: int) -> Grant | None:
         """Return the grant if reading alone met the need."""

@@ -188,7 +188,7 @@ def _unix(expiry: object) -> float | None:
 
 
 def _judged(error: Exception, exchange: "_Exchange", *, is_user: bool, at: float) -> BridgeError:
-    """Return our error for google-auth's; research/oauth.md 2.2 has the rows.
+    """Return our error for google-auth's.
 
     Args:
         error: What `refresh` raised.
