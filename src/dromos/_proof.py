@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -138,14 +139,8 @@ def _target(url: str) -> str:
 
 
 def _need_jwt() -> None:
-    try:
-        import cryptography  # noqa: F401
-        import jwt  # noqa: F401
-    except ImportError:
-        problem = 'signing needs PyJWT and cryptography: pip install "dromos[jwt]"'
-    else:
-        return
-    raise ImportError(problem)
+    if find_spec("jwt") is None or find_spec("cryptography") is None:
+        raise ImportError('signing needs PyJWT and cryptography: pip install "dromos[jwt]"')
 
 
 def _new_key() -> bytes:

@@ -9,7 +9,7 @@ from dromos.oauth._checks import ServerUrl, server_url
 from dromos.oauth._client import Client
 from dromos.oauth._expiry import retry_after
 from dromos.oauth._flow import Flow
-from dromos.oauth._http import NoAnswer, Outcome, Request
+from dromos.oauth._http import Answer, NoAnswer, Outcome, Request
 
 __all__ = ["located"]
 
@@ -32,18 +32,16 @@ def located(client: Client, endpoint: str) -> Flow[ServerUrl | TokenError]:
 
 
 def _metadata(client: Client, issuer: ServerUrl) -> Flow[Mapping[str, str] | TokenError]:
-    outcome: Outcome | None = None
-    for url in _places(issuer):
-        outcome = yield Request(
-            method="GET",
-            url=url,
-            headers=tuple(client.wire.headers().items()),
-            deadline=client.timeout,
-        )
-        if isinstance(outcome, NoAnswer) or outcome.status not in (404, 405, 410):
-            break
-    assert outcome is not None
+    first, second = _places(issuer)
+    outcome: Outcome = yield _question(client, first)
+    if isinstance(outcome, Answer) and outcome.status in (404, 405, 410):
+        outcome = yield _question(client, second)
     return _read(client, issuer, outcome)
+
+
+def _question(client: Client, url: str) -> Request:
+    headers = tuple(client.wire.headers().items())
+    return Request(method="GET", url=url, headers=headers, deadline=client.timeout)
 
 
 def _places(issuer: ServerUrl) -> tuple[str, str]:

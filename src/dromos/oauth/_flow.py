@@ -51,10 +51,11 @@ async def run(flow: Flow[T], transport: Transport) -> T:
     Raises:
         Exception: Whatever a function of the user's raised; the flow ends with that.
     """
-    told: object = None
     try:
+        step = next(flow)
         while True:
-            told = await _done(flow.send(told), transport)
+            # What came may be a secret: it is in no variable when the flow raises.
+            step = flow.send(await _done(step, transport))
     except StopIteration as end:
         result: T = end.value
         return result

@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +92,7 @@ class MemoryStore:
         return "MemoryStore()"
 
     @contextlib.asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
+    async def lock(self) -> AsyncGenerator[None]:
         """Keep every other loop and thread of this process out."""
         await _polled(lambda: self._lock.acquire(blocking=False), limit=None, what=repr(self))
         try:
@@ -142,7 +142,7 @@ class FileStore:
         return f"FileStore({str(self._path)!r})"
 
     @contextlib.asynccontextmanager
-    async def lock(self) -> AsyncIterator[None]:
+    async def lock(self) -> AsyncGenerator[None]:
         """Keep every other process, loop and thread out that uses the same file.
 
         Raises:
@@ -346,17 +346,22 @@ def _decoded(data: bytes) -> StoredGrant | None:
     # Other programs number their files as well.
     if told.get("version") != _VERSION or "refresh_token" not in told:
         return None
-    scopes: object = told.get("scopes")
-    is_scopes = isinstance(scopes, list) and all(isinstance(one, str) for one in scopes)
     return StoredGrant(
         refresh_token=_secret(told, "refresh_token"),
         access_token=_secret(told, "access_token"),
         expires_at=duration(told.get("expires_at")),
         lifetime=duration(told.get("lifetime")),
-        scopes=tuple(cast("list[str]", scopes)) if is_scopes else None,
+        scopes=_scopes(told.get("scopes")),
         dpop_key=_secret(told, "dpop_key"),
         seed=seed if isinstance(seed := told.get("seed"), str) else None,
     )
+
+
+def _scopes(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    names = [one for one in cast("list[object]", value) if isinstance(one, str)]
+    return tuple(names) if len(names) == len(cast("list[object]", value)) else None
 
 
 def _secret(told: Mapping[str, Any], name: str) -> Secret | None:
