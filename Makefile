@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz schedules mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz schedules simulate mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,10 @@ fuzz: .venv/test        ## a longer differential fuzz of the dialers (FUZZ_STREA
 SCHEDULES ?= 10000
 schedules: .venv/test   ## random fault schedules of a whole bridge in virtual time (SCHEDULES=10000)
 	SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -q --timeout=0 tests/driver/test_schedules.py
+
+SEEDS ?= 100
+simulate: .venv/test    ## simulated worlds of many sessions and days (SEEDS=100), or one (SEED=7)
+	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run

@@ -55,6 +55,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._selector = self  # type: ignore[assignment]
         self.turns = 0
+        self.most_turns = MOST_TURNS
         self.each_turn: Callable[[], None] | None = None
 
     def time(self) -> float:
@@ -67,7 +68,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.each_turn()
         if timeout is None:
             raise RuntimeError("nothing will ever happen again, and somebody waits for it")
-        if self.turns > MOST_TURNS:
+        if self.turns > self.most_turns:
             raise RuntimeError("the loop goes round and round")
         if timeout > 0:
             self._now = max(self._now, self.timers()[0].when())
