@@ -43,8 +43,10 @@ changelog: .venv/dev    ## what the fragments in changelog.d will say
 	$(BIN)/towncrier build --draft --version next
 
 FUZZ_STREAMS ?= 20000
-fuzz: .venv/test        ## a longer differential fuzz of the dialers (FUZZ_STREAMS=20000)
+EXAMPLES ?= 5000
+fuzz: .venv/test        ## all that parses what strangers send (EXAMPLES=5000 each, FUZZ_STREAMS=20000)
 	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
+	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES)
 
 SCHEDULES ?= 10000
 schedules: .venv/test   ## random fault schedules of a whole bridge in virtual time (SCHEDULES=10000)
