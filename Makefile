@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz schedules simulate mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate soak mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,9 @@ fuzz: .venv/test        ## all that parses what strangers send (EXAMPLES=5000 ea
 	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
 	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES)
 
+conformance: .venv/test ## Autobahn's test suite through whole sessions, and docs/conformance.md (needs CPython 2.7)
+	$(BIN)/python -m tests.conformance
+
 SCHEDULES ?= 10000
 schedules: .venv/test   ## random fault schedules of a whole bridge in virtual time (SCHEDULES=10000)
 	SCHEDULES=$(SCHEDULES) $(BIN)/python -m pytest -q --timeout=0 tests/driver/test_schedules.py
@@ -55,6 +58,11 @@ schedules: .venv/test   ## random fault schedules of a whole bridge in virtual t
 SEEDS ?= 100
 simulate: .venv/test    ## simulated worlds of many sessions and days (SEEDS=100), or one (SEED=7)
 	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+MINUTES ?= 10
+BRIDGES ?= 500
+soak: .venv/test        ## bridges on real sockets with faults, memory and descriptors watched (MINUTES=10)
+	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) --bridges $(BRIDGES) --plot soak.svg
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run
