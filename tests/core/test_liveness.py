@@ -55,6 +55,26 @@ def test_data_that_came_with_the_ping_answers_it() -> None:
     assert PING is link.at(140.0, heard=120.0)
 
 
+@given(
+    rtt=st.floats(0.0, 0.005),
+    wrong=st.lists(st.floats(-0.01, 0.01), min_size=40, max_size=40),
+    interval=st.sampled_from([0.1, 0.3, 20.0]),
+    timeout=st.sampled_from([0.1, 20.0]),
+)
+def test_an_answer_from_nearby_counts_though_the_kernels_clock_is_coarse(
+    rtt: float, wrong: list[float], interval: float, timeout: float
+) -> None:
+    """Linux tells idleness in ticks of 1 to 10 ms: the answer may seem older than its ping."""
+    watch, heard, now = begin(interval=interval, timeout=timeout, now=100.0), 100.0, 100.0
+    for error in wrong:
+        now = max(now, watch.at)
+        watch, action = look(watch, now=now, idle=max(0.0, now - heard + error), paused=False)
+        if action is PING:
+            heard = now + rtt
+
+        assert action is not GIVE_UP
+
+
 def test_a_link_without_an_answer_is_given_up_after_interval_and_timeout() -> None:
     link = Watched()
 

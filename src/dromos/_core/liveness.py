@@ -52,7 +52,9 @@ def look(watch: Watch, *, now: float, idle: float, paused: bool) -> tuple[Watch,
     Args:
         watch: What was known.
         now: Monotonic seconds.
-        idle: Seconds since any data arrived; all data is life, not only pongs.
+        idle: Seconds since any data arrived; all data is life, not only pongs.  It may be
+            wrong by up to half the interval: kernels count in ticks of 1 to 10 ms, and an
+            answer from nearby comes sooner than that.
         paused: Whether we have stopped reading: then an answer can't be seen,
             pings go out to keep middleboxes awake, and TCP has to notice a dead peer.
     """
@@ -60,7 +62,9 @@ def look(watch: Watch, *, now: float, idle: float, paused: bool) -> tuple[Watch,
     if paused:
         after = replace(watch, since=now, at=now + watch.interval)
         return after, Action.PING if now >= watch.at else Action.NOTHING
-    if watch.pinged is not None and heard < watch.pinged:
+    # A ping is due an interval after the last that was heard: whatever came later than
+    # halfway between the two has followed the ping.
+    if watch.pinged is not None and heard < watch.pinged - watch.interval / 2:
         if now < watch.deadline:
             return watch, Action.NOTHING
         if now - watch.at > LATE:
