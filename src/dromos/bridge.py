@@ -23,7 +23,7 @@ from dromos._driver import (
     Watchdog,
     the_watchdog,
 )
-from dromos._driver.endpoint import check_made_url, check_url, is_insecure, shown
+from dromos._driver.endpoint import Veiled, check_made_url, check_url, is_insecure, shown
 from dromos._options import SessionOptions, Verdicts, check_verdicts, look_up, resolve, whole
 from dromos.connection import (
     ConnectCallback,
@@ -211,7 +211,9 @@ class Bridge:
             ValueError: If an argument has a value that can't work.
             RuntimeError: If the bridge is closed.
         """
-        plan = self._plan(connection_id, endpoint_url, Callbacks(handler), options)
+        endpoint = Veiled(endpoint_url)
+        del endpoint_url
+        plan = self._plan(connection_id, endpoint, Callbacks(handler), options)
         await self._run(self._begin(plan))
 
     def connect(
@@ -254,6 +256,8 @@ class Bridge:
             ValueError: If an argument has a value that can't work.
             RuntimeError: If the bridge is closed.
         """
+        endpoint = Veiled(endpoint_url)
+        del endpoint_url
         if not isinstance(receive, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"receive must be a bool, not {type(receive).__name__}")
         connection = Connection(
@@ -263,7 +267,7 @@ class Bridge:
             on_token_refresh=on_token_refresh,
             receive=receive,
         )
-        plan = self._plan(connection_id, endpoint_url, connection.callbacks, options)
+        plan = self._plan(connection_id, endpoint, connection.callbacks, options)
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
 
@@ -308,14 +312,15 @@ class Bridge:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<Bridge with {len(self._sessions)} running sessions>"
+        # A traceback may show one that is half made.
+        return f"<Bridge with {len(getattr(self, '_sessions', ()))} running sessions>"
 
     # ------------------------------------------------------------ wiring
 
     def _plan(
         self,
         connection_id: str,
-        endpoint: Endpoint,
+        endpoint: Veiled,
         callbacks: Callbacks,
         options: SessionOptions,
     ) -> "_Plan":
@@ -344,8 +349,8 @@ class Bridge:
         session = Session(
             number=self._numbers,
             connection_id=plan.connection_id,
-            endpoint=plan.endpoint,
-            endpoint_name=shown(plan.endpoint),
+            endpoint=plan.endpoint.endpoint,
+            endpoint_name=shown(plan.endpoint.endpoint),
             callbacks=plan.callbacks,
             policy=plan.policy,
             options=plan.limits,
@@ -379,14 +384,14 @@ class Bridge:
             watchdog=self._watchdog,
         )
 
-    def _check_endpoint(self, endpoint: object, *, allow_insecure: bool) -> None:
-        if callable(endpoint):
+    def _check_endpoint(self, veiled: Veiled, *, allow_insecure: bool) -> None:
+        if callable(veiled.endpoint):
             return
-        if not isinstance(endpoint, str):
+        if not isinstance(veiled.endpoint, str):
             raise TypeError(
-                f"endpoint_url must be a str or a callable, not {type(endpoint).__name__}"
+                f"endpoint_url must be a str or a callable, not {type(veiled.endpoint).__name__}"
             )
-        self._warn_if_insecure(check_url(endpoint, allow_insecure=allow_insecure), depth=5)
+        self._warn_if_insecure(check_url(veiled.endpoint, allow_insecure=allow_insecure), depth=5)
 
     def _check_made(self, allow_insecure: bool, url: object) -> str:
         made = check_made_url(url, allow_insecure=allow_insecure)
@@ -396,7 +401,8 @@ class Bridge:
     def _warn_if_insecure(self, url: str, *, depth: int) -> None:
         if is_insecure(url) and not self._warned:
             self._warned = True
-            warnings.warn(f"tokens go in clear to {shown(url)}", UserWarning, stacklevel=depth)
+            url = shown(url)  # the warning may be an error, which this frame would be part of
+            warnings.warn(f"tokens go in clear to {url}", UserWarning, stacklevel=depth)
 
     def _pick_dialer(self) -> Dialer:
         if self._dialer is None:
@@ -449,7 +455,7 @@ class _Plan:
     """What a session is made of, each part of it checked."""
 
     connection_id: str
-    endpoint: Endpoint
+    endpoint: Veiled
     callbacks: Callbacks
     policy: Policy
     limits: Options

@@ -173,7 +173,9 @@ class ConnectionClosed(BridgeError):
 
     def __init__(self, *, code: int, reason: str = "", by_peer: bool = True) -> None:
         who = "the far side" if by_peer else "us"
-        super().__init__(f"link closed by {who} ({code}{f' {reason}' if reason else ''})")
+        # A far side that sends line breaks or escapes must not write our log for us.
+        shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in reason)
+        super().__init__(f"link closed by {who} ({code}{f' {shown}' if shown else ''})")
         self.code = code
         self.reason = reason
         self.by_peer = by_peer

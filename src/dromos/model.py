@@ -10,7 +10,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from dromos.redaction import REDACTED
+from dromos.redaction import REDACTED, unseen
 
 __all__ = [
     "AuthStrategy",
@@ -192,6 +192,7 @@ class Credentials(Mapping[str, Any]):
 
     __slots__ = ("_values",)
 
+    @unseen
     def __init__(self, values: Mapping[str, Any]) -> None:
         for key in values:
             if not isinstance(key, str):
@@ -302,6 +303,10 @@ class Token:
         return str(self.credentials["access_token"])
 
 
+# Providers of users make tokens from what they are told, and that may be anything.
+Token.__init__ = unseen(Token.__init__)  # type: ignore[method-assign]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
     """The upgrade request as strategies shape it and dialers send it.
@@ -339,6 +344,9 @@ class Handshake:
     def with_first_message(self, text: str) -> "Handshake":
         """Return a copy with this first message, in place of another."""
         return replace(self, first_message=text)
+
+    def __reduce_ex__(self, protocol: object, /) -> NoReturn:
+        raise TypeError("a handshake can't be copied or pickled: it is secret")
 
     def __repr__(self) -> str:
         target = self.url.partition("?")[0]

@@ -1,11 +1,28 @@
 """What is secret, by name, and how a secret is kept from showing."""
 
+import functools
 import hmac
-from typing import Final, NoReturn
+import json
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NoReturn, TypeVar, cast
 
-__all__ = ["REDACTED", "SENSITIVE", "Secret", "is_sensitive"]
+__all__ = [
+    "REDACTED",
+    "SENSITIVE",
+    "Secret",
+    "header_secrets",
+    "is_sensitive",
+    "unseen",
+    "without",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 REDACTED: Final = "<redacted>"
+
+_SHORTEST: Final = 6
 
 SENSITIVE: Final = frozenset(
     {
@@ -66,6 +83,56 @@ def is_sensitive(name: str) -> bool:
     return name.lower().replace("-", "_") in SENSITIVE
 
 
+def header_secrets(value: str) -> Iterator[str]:
+    """Yield a header's value and the parts of it that are secret alone."""
+    yield value
+    scheme, _, credentials = value.partition(" ")
+    yield credentials.strip()
+    for parameter in re.split(r"[;,\s]\s*", value):
+        yield parameter.partition("=")[2].strip('"')
+    if scheme.lower() == "basic":
+        try:
+            login = b64decode(credentials, validate=True).decode()
+        except ValueError:
+            return
+        yield login
+        yield login.partition(":")[2]
+
+
+def without(text: str, secrets: Iterable[object]) -> str:
+    """Return a text without secrets; what is no `str`, or too short to be told apart, stays."""
+    known = [secret for secret in secrets if isinstance(secret, str) and len(secret) >= _SHORTEST]
+    known += [json.dumps(secret)[1:-1] for secret in known]
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+        # Whoever repeats it may have cut it.
+        start = next((n for n in range(len(secret), _SHORTEST, -1) if text.endswith(secret[:n])), 0)
+        text = text[:-start] + REDACTED if start else text
+    return text
+
+
+def unseen(function: F) -> F:
+    """Have a function raise errors without its frames, which hold its arguments in the clear.
+
+    For constructors that take secrets: a crash reporter shows the variables of frames, and
+    a message that names the argument says what is to be known.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except Exception as error:
+            problem = error.with_traceback(None)
+        del arguments, options
+        problem.__context__ = None
+        if problem.__cause__ is not None:
+            problem.__cause__.__traceback__ = None
+        raise problem
+
+    return cast("F", call)
+
+
 class Secret:
     """A text that does not show itself: not in a `repr`, a log line, a pickle or a copy.
 
@@ -80,6 +147,7 @@ class Secret:
 
     __slots__ = ("_value",)
 
+    @unseen
     def __init__(self, value: "str | Secret") -> None:
         text = value.reveal() if isinstance(value, Secret) else value
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]

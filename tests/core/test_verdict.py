@@ -134,7 +134,7 @@ CODES = {
     "P": [
         *("invalid_request", "unsupported_grant_type", "unauthorized_client", "invalid_scope"),
         *("invalid_target", "unsupported_token_type", "access_denied", "same_token_returned"),
-        "wrong_url",
+        *("wrong_url", "insufficient_scope", "issuer_mismatch", "endpoint_refused", "no_endpoint"),
     ],
     "B": ["invalid_client", "invalid_grant", "invalid_dpop_proof"],
     "U": [
@@ -179,6 +179,12 @@ def test_a_forbidden_grant_that_says_when_to_come_back_is_transient() -> None:
 @pytest.mark.parametrize("status", [200, 400, 401, 503])
 def test_each_error_code_has_its_verdict_at_any_status(code: str, letter: str, status: int) -> None:
     assert letter == judged(TokenError("", status=status, code=code), stage=Stage.TOKEN)
+
+
+def test_a_person_who_refuses_a_device_is_the_only_one_who_can_help() -> None:
+    refused = TokenError("", status=400, code="access_denied", step="device")
+
+    assert "U" == judged(refused, stage=Stage.TOKEN)
 
 
 def test_there_is_no_error_code_that_these_rows_leave_out() -> None:

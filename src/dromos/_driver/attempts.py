@@ -127,6 +127,7 @@ class Attempts:
             ) from error
 
     async def _open_within(self, record: LinkRecord, token: Token) -> None:
+        record.token = token
         handshake = await self._handshake(token)
         link = await self._dialled(record, handshake, token)
         if link is None:

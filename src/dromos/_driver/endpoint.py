@@ -6,7 +6,22 @@ import urllib.parse
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint
 
-__all__ = ["check_made_url", "check_url", "shown"]
+__all__ = ["Veiled", "check_made_url", "check_url", "shown"]
+
+
+class Veiled:
+    """An endpoint, for variables of frames that an error may lead through.
+
+    A URL's query may hold a secret, and a traceback may show variables.
+    """
+
+    __slots__ = ("endpoint",)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def __repr__(self) -> str:
+        return "Veiled(...)"
 
 
 def check_url(url: object, *, allow_insecure: bool) -> str:
@@ -19,29 +34,37 @@ def check_url(url: object, *, allow_insecure: bool) -> str:
     """
     if not isinstance(url, str):
         raise TypeError(f"endpoint_url must be a str, not {type(url).__name__}")
+    problem = _problem(url, allow_insecure=allow_insecure)
+    if problem is None:
+        return url
+    del url
+    raise ValueError(f"endpoint_url {problem}")
+
+
+def _problem(url: str, *, allow_insecure: bool) -> str | None:
+    """Say why no link may be opened to a URL; None if one may."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError:
-        # The library's own message may quote the URL, and with it a secret.
-        raise ValueError("endpoint_url is not a valid URL") from None
+    except ValueError:  # whose message may quote the URL, and with it a secret
+        return "is not a valid URL"
     if parts.scheme not in ("ws", "wss"):
-        raise ValueError(f"endpoint_url must begin with ws:// or wss://, not {_scheme(url)}")
+        return f"must begin with ws:// or wss://, not {_scheme(url)}"
     if not host:
-        raise ValueError("endpoint_url has no host")
+        return "has no host"
     if any(ord(char) <= 32 or ord(char) == 127 for char in url):
-        raise ValueError("endpoint_url holds white space or control characters")
+        return "holds white space or control characters"
     if parts.username is not None or parts.password is not None:
-        raise ValueError("endpoint_url must not hold a user name or password")
+        return "must not hold a user name or password"
     if parts.fragment:
         # RFC 6455, 3: fragment identifiers are meaningless in WebSocket URIs.
-        raise ValueError("endpoint_url must not hold a fragment")
+        return "must not hold a fragment"
     if parts.scheme == "ws" and not allow_insecure and not _is_loopback(host):
-        raise ValueError(
-            "endpoint_url would send the token in clear to another machine: use wss://, "
+        return (
+            "would send the token in clear to another machine: use wss://, "
             "or allow_insecure_transport=True"
         )
-    return url
+    return None
 
 
 def check_made_url(url: object, *, allow_insecure: bool) -> str:

@@ -12,7 +12,8 @@ from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
 from dromos.errors import BridgeError, ConnectionClosed, NotConnected
 from dromos.interfaces import Link
-from dromos.model import Message
+from dromos.model import Message, Token
+from dromos.redaction import without
 
 __all__ = ["HOLD_BYTES", "HOLD_MESSAGES", "LinkRecord", "Owner"]
 
@@ -71,6 +72,7 @@ class LinkRecord:
         held: What is to be delivered: messages, and callbacks between them.
         waker: Called when something is held that was not there before.
         discarded: Messages that came after the end of all delivery.
+        token: What the far side was last told on it, and must not be heard of again.
     """
 
     def __init__(self, *, number: int, handover: bool, owner: Owner, options: Options) -> None:
@@ -89,6 +91,7 @@ class LinkRecord:
         self.adopted = False
         self.received = 0
         self.discarded = 0
+        self.token: Token | None = None
         self.pings = Pings(self._write_ping, lambda: self.is_paused)
         self.is_going_away = False
         self.tap: Callable[[Message], bool] | None = None
@@ -370,10 +373,11 @@ class LinkRecord:
     def on_going_away(self, error: ConnectionClosed, /) -> None:
         """Pass on that the far side waits for our answer to its CLOSE."""
         self.is_going_away = True
-        self._owner.departure_announced(self, error)
+        self._owner.departure_announced(self, self._cleaned(error))
 
     def on_closed(self, error: ConnectionClosed, /) -> None:
         """Note the end, once, and stop every timer."""
+        error = self._cleaned(error)
         if self._why is not None and not error.by_peer:
             error = ConnectionClosed(code=1006, reason=self._why, by_peer=False)
         if self.link is not None:
@@ -400,6 +404,19 @@ class LinkRecord:
         self._owner.link_closed(self, error)
 
     # What only this file calls
+
+    def _cleaned(self, error: ConnectionClosed) -> ConnectionClosed:
+        """Return an end whose reason repeats no credential.
+
+        Dialers know what a handshake held, but not what a first message or the
+        handler's renewal in band has told.
+        """
+        if self.token is None or not error.reason:
+            return error
+        reason = without(error.reason, self.token.credentials.values())
+        if reason == error.reason:
+            return error
+        return ConnectionClosed(code=error.code, reason=reason, by_peer=error.by_peer)
 
     def _look(self) -> None:
         """Ask the core whether the link lives, and obey."""

@@ -333,7 +333,8 @@ class Session:
             case do.Prove(_, within):
                 record.prove(within)
             case do.Reauthenticate():
-                self._lane.offer_token(record, self._attempts.token)
+                record.token = self._attempts.token
+                self._lane.offer_token(record, record.token)
             case do.Release(_, within):
                 self._release(record, within)
             case do.Answer():

@@ -31,6 +31,7 @@ PONG: Final = 10
 
 SLOTS: Final = (
     "_assembly",
+    "_clean",
     "_deaf",
     "_deliver",
     "_end",
@@ -82,6 +83,7 @@ class Conduct(ABC):
 
     received: int
     _assembly: Assembly | None
+    _clean: Callable[[str], str]
     _deaf: bool
     _deliver: Callable[[Message], Any]
     _end: tuple[int, str, bool] | None
@@ -101,8 +103,9 @@ class Conduct(ABC):
     _write: Callable[..., Any]
     _writing_paused: bool
 
-    def _begin(self, listener: LinkListener, limits: Limits) -> None:
+    def _begin(self, listener: LinkListener, limits: Limits, clean: Callable[[str], str]) -> None:
         self._deliver = listener.on_message
+        self._clean = clean
         self.received = 0
         self._listener = listener
         self._limits = limits
@@ -260,6 +263,8 @@ class Conduct(ABC):
             self._write(kind, payload)
 
     def _on_close(self, code: int, reason: str) -> None:
+        # A far side may repeat in it what we sent.
+        reason = self._clean(reason)
         if self._sent_close is not None:
             self._end = met(self._sent_close, code, reason)
             self._stop_listening()

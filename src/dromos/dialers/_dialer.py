@@ -19,6 +19,7 @@ from dromos.dialers.resolver import Resolver
 from dromos.errors import HandshakeError, PermanentError
 from dromos.interfaces import Limits, LinkListener
 from dromos.model import Handshake, Seconds, seconds
+from dromos.redaction import unseen
 
 __all__ = ["Attempt", "Route", "SocketDialer"]
 
@@ -120,6 +121,9 @@ class Attempt(ABC, Generic[LinkT]):
 class SocketDialer(ABC, Generic[LinkT]):
     """Opens links on one engine.  One serves any number of links, loops and threads."""
 
+    _open_timeout = 0.0  # for a repr amid the constructor
+
+    @unseen
     def __init__(
         self,
         *,

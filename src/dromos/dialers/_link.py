@@ -1,6 +1,7 @@
 """One open WebSocket on picows: its `WSListener`, and the bridge's `Link`."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
@@ -31,8 +32,14 @@ class PicowsLink(Conduct, WSListener):
 
     __slots__ = (*SLOTS, "_frames", "_log", "_sampled", "_sips", "_transport")
 
-    def __init__(self, listener: LinkListener, limits: Limits, log: EngineLog) -> None:
-        self._begin(listener, limits)
+    def __init__(
+        self,
+        listener: LinkListener,
+        limits: Limits,
+        log: EngineLog,
+        clean: Callable[[str], str],
+    ) -> None:
+        self._begin(listener, limits, clean)
         self._log = log
         self._frames = 0
         self._sips = False

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
 from websockets.exceptions import PayloadTooBig, ProtocolError
@@ -38,8 +38,9 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         limits: Limits,
         sock: _kernel.SocketLike,
         extensions: Sequence[Extension],
+        clean: Callable[[str], str],
     ) -> None:
-        self._begin(listener, limits)
+        self._begin(listener, limits, clean)
         self._socket = sock
         self._extensions = extensions
         self._close_written = False

@@ -1,15 +1,15 @@
 """Checks an upgrade request before anything is sent, and says what in it is secret."""
 
 import ipaddress
+import json
 import re
-from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from dromos.model import Handshake
-from dromos.redaction import REDACTED
+from dromos.redaction import REDACTED, header_secrets
 
 __all__ = ["Redactor", "Request", "check_headers", "check_subprotocols"]
 
@@ -26,6 +26,8 @@ _PUBLIC: Final = frozenset({"origin", "user-agent"})
 _DELIMITERS: Final = ":/?#[]@!$&'()*+,;=%"
 _SHORTEST_SECRET: Final = 4
 _LONG_SEGMENT: Final = 16
+_LONGEST_WORD: Final = 13
+_LONG_REASON: Final = 64
 
 
 def check_headers(name: str, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -95,7 +97,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         spelled: set[bytes] = set()
         for secret in secrets:
-            for spelling in (secret, unquote(secret), quote(secret, safe="")):
+            for spelling in _spellings(secret):
                 if len(spelling) >= _SHORTEST_SECRET:
                     spelled.add(spelling.encode("utf-8", "surrogateescape"))
         self._secrets = sorted(spelled, key=len, reverse=True)
@@ -118,13 +120,35 @@ class Redactor:
         """Return `text` without secrets."""
         return self.clean(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
+    def reason(self, text: str) -> str:
+        """Return the reason of a CLOSE without secrets.
+
+        Short plain words stay: reasons say with them what became of a token, and some
+        far sides want `token` or `auth` as a subprotocol.
+        """
+        data = text.encode()
+        for secret in self._secrets:
+            if len(secret) > _LONGEST_WORD or not (secret.isalpha() and secret.islower()):
+                data = data.replace(secret, REDACTED.encode())
+        # A CLOSE holds 123 bytes of it, and whoever fills them may cut a secret.
+        data = self._without_start(data) if len(data) >= _LONG_REASON else data
+        return data.decode("utf-8", "replace")
+
     def _without_start(self, data: bytes) -> bytes:
         """Drop the start of a secret from the end of `data`."""
+        longest = 0
         for secret in self._secrets:
             for length in range(min(len(secret) - 1, len(data)), _SHORTEST_SECRET - 1, -1):
                 if data.endswith(secret[:length]):
-                    return data[:-length] + REDACTED.encode()
-        return data
+                    longest = max(longest, length)
+                    break
+        return data[:-longest] + REDACTED.encode() if longest else data
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """Return what servers make of a secret: as it is, in a URL, and in JSON."""
+    in_json = json.dumps(secret)[1:-1]
+    return secret, unquote(secret), quote(secret, safe=""), quote(secret), in_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -253,7 +277,7 @@ def _secrets(
 ) -> Iterator[str]:
     for name, value in headers:
         if name.lower() not in _PUBLIC:
-            yield from _header_secrets(value)
+            yield from header_secrets(value)
     # Tokens travel as subprotocols, in the query, and in the path of web hooks.
     yield from subprotocols
     yield from (value for _, value in parse_qsl(parts.query, keep_blank_values=True))
@@ -262,19 +286,3 @@ def _secrets(
     if proxy is not None:
         login = urlsplit(proxy)
         yield from (part for part in (login.username, login.password) if part)
-
-
-def _header_secrets(value: str) -> Iterator[str]:
-    """Yield a header's value and the parts of it that are secret alone."""
-    yield value
-    scheme, _, credentials = value.partition(" ")
-    yield credentials.strip()
-    for parameter in re.split(r"[;,\s]\s*", value):
-        yield parameter.partition("=")[2].strip('"')
-    if scheme.lower() == "basic":
-        try:
-            login = b64decode(credentials, validate=True).decode()
-        except ValueError:
-            return
-        yield login
-        yield login.partition(":")[2]

@@ -68,6 +68,16 @@ class _Attempt(Attempt[PicowsLink]):
 
     async def open(self) -> PicowsLink:
         """Return the link.  Call `discard` if this raises."""
+        # In no variable: this frame lasts as long as the dial, and stacks may show variables.
+        _, link = await ws_connect(self._make_link, **await self._options())
+        if not isinstance(link, PicowsLink):
+            # picows makes no listener if the connection ends before the answer.
+            origin = self._request.origin
+            raise HandshakeError(f"{origin} hung up before it answered the upgrade")
+        return link
+
+    async def _options(self) -> dict[str, Any]:
+        """Return what picows is called with."""
         request, route = self._request, self._route
         headers = list(request.headers)
         if request.subprotocols:
@@ -76,27 +86,21 @@ class _Attempt(Attempt[PicowsLink]):
         if request.secure:
             # picows' default would let a dead peer hold a closing link for 30 s.
             rest["ssl_shutdown_timeout"] = LINGER
-        logger: Any = self._log
-        _, link = await ws_connect(
-            self._make_link,
-            url,
-            ssl_context=route.context() if request.secure else None,
-            websocket_handshake_timeout=None,
-            logger_name=logger,
-            enable_auto_ping=False,
-            enable_auto_pong=False,  # PicowsLink answers, and checks reserved bits before
-            max_frame_size=self._limits.message_size,
-            extra_headers=headers,
-            max_redirects=0,
-            proxy=route.proxy,
-            read_buffer_init_size=_READ_BUFFER,
-            socket_factory=self._make_socket,
+        return {
+            "url": url,
+            "ssl_context": route.context() if request.secure else None,
+            "websocket_handshake_timeout": None,
+            "logger_name": self._log,
+            "enable_auto_ping": False,
+            "enable_auto_pong": False,  # PicowsLink answers, and checks reserved bits before
+            "max_frame_size": self._limits.message_size,
+            "extra_headers": headers,
+            "max_redirects": 0,
+            "proxy": route.proxy,
+            "read_buffer_init_size": _READ_BUFFER,
+            "socket_factory": self._make_socket,
             **rest,
-        )
-        if not isinstance(link, PicowsLink):
-            # picows makes no listener if the connection ends before the answer.
-            raise HandshakeError(f"{request.origin} hung up before it answered the upgrade")
-        return link
+        }
 
     def refusal(self, error: Exception) -> HandshakeError | None:
         """Return the error for an answer that is no upgrade; None for anything else."""
@@ -129,4 +133,5 @@ class _Attempt(Attempt[PicowsLink]):
             raise HandshakeError(f"{where} chose a subprotocol that was not offered", status=101)
         if "Sec-WebSocket-Extensions" in response.headers:
             raise HandshakeError(f"{where} uses an extension that was not offered", status=101)
-        return PicowsLink(self._listener, self._limits, self._log)
+        clean = self._request.redactor.reason
+        return PicowsLink(self._listener, self._limits, self._log, clean)

@@ -11,6 +11,7 @@ from dromos.dialers._dialer import Attempt, Route, SocketDialer
 from dromos.dialers._request import Request
 from dromos.interfaces import Limits, LinkListener
 from dromos.model import Seconds
+from dromos.redaction import unseen
 
 if TYPE_CHECKING:
     from websockets.extensions import ClientExtensionFactory, Extension
@@ -52,6 +53,7 @@ class WebsocketsDialer(SocketDialer["ProtocolLink"]):
             or a password.
     """
 
+    @unseen
     def __init__(
         self,
         *,
@@ -196,4 +198,5 @@ class _Attempt(Attempt["ProtocolLink"]):
         from dromos.dialers._protocol_link import ProtocolLink
 
         assert self._socket is not None
-        return ProtocolLink(self._listener, self._limits, self._socket, extensions)
+        clean = self._request.redactor.reason
+        return ProtocolLink(self._listener, self._limits, self._socket, extensions, clean)

@@ -38,6 +38,7 @@ class Caller:
         user_agent: str | None,
         transport: Transport | None,
     ) -> None:
+        self.origin = ""  # for a repr amid the constructor
         base = checked_url(base_url)
         wire = Wire(
             headers=headers,
@@ -54,7 +55,7 @@ class Caller:
             problem = bearer_problem(bearer)
             if problem:
                 raise (ValueError if isinstance(bearer, str) else TypeError)(f"bearer {problem}")
-        wire.may_send_secrets("base_url", base, stacklevel=3)
+        wire.may_send_secrets("base_url", base, stacklevel=4)
         self.origin = base.origin
         self._url = base.url
         self._wire = wire
@@ -79,13 +80,15 @@ class Caller:
         return await self._wire.transport.send(request)
 
     async def _headers(self, body: bytes) -> tuple[tuple[str, str], ...]:
-        # In a frame of its own, which is gone before anything can fail.
-        fields = self._wire.headers()
+        # In a frame of its own, and after the one thing that can fail.
+        bearer = {} if self._bearer is None else await self._authorization()
+        fields = self._wire.headers() | bearer
         if body:
             fields["content-type"] = "application/json"
-        if self._bearer is not None:
-            fields["authorization"] = f"Bearer {await self._bearer_now()}"
         return tuple(fields.items())
+
+    async def _authorization(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {await self._bearer_now()}"}
 
     async def _bearer_now(self) -> str:
         bearer = self._bearer
@@ -107,7 +110,7 @@ class Caller:
 
     def asked(self, step: str, subject: str, connection_id: str | None = None) -> Asked:
         """Name a question, for messages about its answer."""
-        ours = [value for _, value in self._wire.fields]
+        ours = [*self._wire.secrets]
         if isinstance(self._bearer, str):
             ours.append(self._bearer)
         return Asked(

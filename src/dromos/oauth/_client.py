@@ -175,6 +175,11 @@ class Client:
         ImportError: If a key is used without PyJWT.
     """
 
+    # A traceback may show one that is half made.
+    client_id: str | None = None
+    token_url: ServerUrl | None = None
+    issuer: ServerUrl | None = None
+
     def __init__(self, options: ClientOptions, *, needs_id: bool = True) -> None:
         given = cast("dict[str, Any]", dict(options))
         unknown = set(given) - set(ClientOptions.__annotations__)
@@ -238,7 +243,7 @@ class Client:
             raise ValueError("give either token_url or issuer")
         name, value = ("issuer", issuer) if token_url is None else ("token_url", token_url)
         url = server_url(name, value)
-        self.wire.may_send_secrets(name, url, stacklevel=5)
+        self.wire.may_send_secrets(name, url, stacklevel=6)
         if token_url is not None:
             return url, None
         if "?" in url.url:

@@ -59,6 +59,7 @@ class Asking:
         presented: Reads the fields that somebody else makes, anew for each request as well.
         signs: Whether the form itself depends on our clock.
         endpoint: The endpoint's name in the metadata.
+        secrets: What no message may repeat, beside what is sent.
     """
 
     step: str
@@ -67,6 +68,7 @@ class Asking:
     presented: Callable[[], Flow[Pairs]] | None = field(default=None, repr=False)
     signs: bool = False
     endpoint: str = "token_endpoint"
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +162,7 @@ def _question(
         deadline=client.timeout,
     )
     hidden = [value for name, value in form if is_sensitive(name)]
-    hidden += [*who.secrets, *(value for _, value in client.wire.fields)]
+    hidden += [*who.secrets, *client.wire.secrets, *asking.secrets]
     sent = Sent(
         asking=asking,
         origin=where.origin,

@@ -136,6 +136,10 @@ class HttpxTransport:
         quiet = _QUIET.set(True)
         try:
             return await self._send(request)
+        except asyncio.CancelledError as error:
+            error.__context__ = None
+            # The frames of the HTTP library hold the request, and a proxy's password.
+            raise error.with_traceback(None)  # noqa: B904
         finally:
             _QUIET.reset(quiet)
 

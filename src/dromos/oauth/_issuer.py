@@ -26,7 +26,8 @@ class Issuer:
         self._client = client
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._client!r})"
+        # A traceback may show one that is half made.
+        return f"{type(self).__name__}({getattr(self, '_client', None)!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -69,8 +69,10 @@ class Source:
 def _checked(token: object, *, step: str) -> Token:
     if isinstance(token, Token):
         return token
+    kind = type(token).__name__
+    del token  # whatever it is, it may be secret
     raise TokenError(
-        f"the token provider returned {type(token).__name__} instead of a Token",
+        f"the token provider returned {kind} instead of a Token",
         step=step,
         malformed=True,
     )

@@ -15,7 +15,8 @@ _LONGEST: Final = 200
 _PLAIN: Final = re.compile(
     r"[\"'(]?([A-Za-z]+([_'-][a-z]+){0,3}|[0-9]{1,5})[\"')]?[.,:;!?]*", re.ASCII
 )
-_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,47}", re.ASCII)
+# Words with a number behind them, such as AADSTS50076; a token has its digits anywhere.
+_CODE: Final = re.compile(r"(?=.{1,48}\Z)[A-Za-z]+[0-9]{0,6}([_.-][A-Za-z]*[0-9]{0,6})*", re.ASCII)
 
 
 def clean(text: object, *, secrets: Iterable[str] = ()) -> str:

@@ -1,14 +1,17 @@
 """What every client of a token server is set up with, checked once: trust, proxy, header fields."""
 
 import functools
+import importlib.util
 import platform
 import ssl as ssl_module
 import uuid
 import warnings
 from collections.abc import Mapping
+from typing import NoReturn
 
 from dromos.oauth._checks import ServerUrl, header_fields, proxy_url
 from dromos.oauth._http import HttpxTransport, Transport
+from dromos.redaction import header_secrets
 
 __all__ = ["Wire"]
 
@@ -32,6 +35,7 @@ class Wire:
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If its value can't be right; the message names the argument.
+        ImportError: If a SOCKS proxy is given without socksio.
     """
 
     __slots__ = ("_allow_insecure", "_user_agent", "fields", "transport")
@@ -51,6 +55,7 @@ class Wire:
             raise TypeError(f"ssl must be an ssl.SSLContext or None, not {type(ssl).__name__}")
         if proxy is not None:
             proxy = proxy_url(proxy)
+            _need_socks(proxy.partition(":")[0])
         if user_agent is not None and not isinstance(user_agent, str):
             raise TypeError(f"user_agent must be a str or None, not {type(user_agent).__name__}")
         if user_agent is not None and not (user_agent.isascii() and user_agent.isprintable()):
@@ -61,6 +66,14 @@ class Wire:
         self.transport: Transport = transport or HttpxTransport(
             ssl=ssl, proxy=proxy, connect_timeout=connect_timeout
         )
+
+    def __reduce_ex__(self, protocol: object, /) -> NoReturn:
+        raise TypeError("what holds headers and a proxy's password can't be copied or pickled")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat of the user's own header fields."""
+        return tuple(part for _, value in self.fields for part in header_secrets(value))
 
     def may_send_secrets(self, name: str, url: ServerUrl, *, stacklevel: int) -> None:
         """Refuse a server that would be sent secrets in the clear, or warn of it.
@@ -99,6 +112,12 @@ class Wire:
             "x-request-id": str(uuid.uuid4()),
             **dict(self.fields),
         }
+
+
+def _need_socks(scheme: str) -> None:
+    # Asked for here: httpx2 would say so at the first request, in a frame that holds the password.
+    if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ImportError("a SOCKS proxy needs socksio: pip install socksio")
 
 
 @functools.cache

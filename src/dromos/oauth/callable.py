@@ -11,7 +11,7 @@ from dromos.errors import TokenError
 from dromos.model import AuthStrategy, Seconds, Token, seconds
 from dromos.oauth._thread import OneThread
 from dromos.oauth.static import Problem, checked_strategy, from_mapping, shape_of
-from dromos.redaction import Secret
+from dromos.redaction import Secret, unseen
 
 __all__ = ["CallableToken", "Yield"]
 
@@ -50,6 +50,7 @@ class CallableToken:
 
     _name = "?"  # for a repr amid the constructor
 
+    @unseen
     def __init__(
         self,
         function: TokenFunction,

@@ -5,6 +5,7 @@ from typing import Unpack
 from dromos.oauth._client import Client, ClientOptions, Pairs
 from dromos.oauth._endpoint import Asking
 from dromos.oauth._issuer import Issuer
+from dromos.redaction import unseen
 
 __all__ = ["ClientCredentials"]
 
@@ -28,6 +29,7 @@ class ClientCredentials(Issuer):
         ImportError: If a private key is given without PyJWT.
     """
 
+    @unseen
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         client = Client(options)
         if client.client_auth == "none":

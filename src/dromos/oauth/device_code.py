@@ -21,6 +21,7 @@ from dromos.oauth._expiry import duration
 from dromos.oauth._flow import Ask, Flow, Pause
 from dromos.oauth._http import Answer
 from dromos.oauth.refresh_token import RefreshToken, Stores
+from dromos.redaction import unseen
 
 __all__ = ["DeviceCode", "DevicePrompt"]
 
@@ -102,6 +103,7 @@ class DeviceCode(RefreshToken):
     longest_wait = LONGEST_PROMPT + 60
     _forgets = True
 
+    @unseen
     def __init__(
         self,
         show: Show,
@@ -116,7 +118,7 @@ class DeviceCode(RefreshToken):
         self._show = show
         if device_authorization_url is not None:
             url = server_url("device_authorization_url", device_authorization_url)
-            self._client.wire.may_send_secrets("device_authorization_url", url, stacklevel=3)
+            self._client.wire.may_send_secrets("device_authorization_url", url, stacklevel=4)
             self._client.device_url = url
         elif self._client.issuer is None:
             raise ValueError("give device_authorization_url beside token_url, or issuer")
@@ -179,7 +181,12 @@ def _polled(client: Client, code: _Code) -> Flow[Issued | TokenError]:
     def form(now: float) -> Pairs:
         return [("grant_type", _GRANT), ("device_code", code.device_code)]
 
-    asking = Asking(step="device", subject="the question whether a person allowed it", form=form)
+    asking = Asking(
+        step="device",
+        subject="the question whether a person allowed it",
+        form=form,
+        secrets=(code.prompt.user_code, code.prompt.complete_url or code.prompt.user_code),
+    )
     interval, left = code.interval, code.prompt.expires_in
     wait = interval
     while left > wait:

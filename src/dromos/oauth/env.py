@@ -10,6 +10,7 @@ from typing import Final
 from dromos.errors import TokenError
 from dromos.model import AuthStrategy, Token
 from dromos.oauth.static import checked_strategy, not_refreshable, shape_of
+from dromos.redaction import unseen
 
 __all__ = ["EnvToken"]
 
@@ -39,6 +40,7 @@ class EnvToken:
     always_read = True
     _name = "?"  # for a repr amid the constructor
 
+    @unseen
     def __init__(
         self, name: str, *, strategy: AuthStrategy | None = None, credential: str | None = None
     ) -> None:

@@ -15,6 +15,7 @@ from dromos.oauth._checks import path_segment
 from dromos.oauth._connecting import ConnectionRequest, connection_request, wanted
 from dromos.oauth._http import Answer, Outcome, Transport
 from dromos.oauth._refresh import choose, needs_a_look
+from dromos.redaction import unseen
 
 __all__ = ["ConnectionRequest", "OAuthClient"]
 
@@ -55,6 +56,7 @@ class OAuthClient:
         ValueError: If its value can't be right; the message names the argument.
     """
 
+    @unseen
     def __init__(
         self,
         base_url: str,
@@ -87,7 +89,8 @@ class OAuthClient:
         self._seen: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
-        return f"OAuthClient({self._caller.origin!r})"
+        # A traceback may show one that is half made.
+        return f"OAuthClient({getattr(getattr(self, '_caller', None), 'origin', None)!r})"
 
     async def __aenter__(self) -> Self:
         return self

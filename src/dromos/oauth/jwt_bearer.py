@@ -10,6 +10,7 @@ from dromos.oauth._endpoint import Asking
 from dromos.oauth._flow import Flow
 from dromos.oauth._issuer import Issuer
 from dromos.oauth._subject import Subject
+from dromos.redaction import unseen
 
 __all__ = ["JWTBearer"]
 
@@ -43,6 +44,7 @@ class JWTBearer(Issuer):
         ImportError: If a key is given without PyJWT.
     """
 
+    @unseen
     def __init__(
         self,
         assertion: SecretValue | None = None,

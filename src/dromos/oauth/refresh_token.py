@@ -23,7 +23,7 @@ from dromos.oauth._client import Client, ClientOptions, Pairs
 from dromos.oauth._endpoint import ANSWER_LOST, Asking, Issued, ask
 from dromos.oauth._flow import Flow, Pause, run
 from dromos.oauth.store import MemoryStore, StoredGrant, TokenStore
-from dromos.redaction import Secret
+from dromos.redaction import Secret, unseen
 
 __all__ = ["RefreshToken", "Stores"]
 
@@ -66,6 +66,7 @@ class RefreshToken:
 
     _forgets = False  # whether a refused refresh token makes room for a new consent
 
+    @unseen
     def __init__(
         self,
         refresh_token: str | Secret | None = None,
@@ -84,7 +85,8 @@ class RefreshToken:
         self._grants: dict[str, _Grant] = {}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._client!r})"
+        # A traceback may show one that is half made.
+        return f"{type(self).__name__}({getattr(self, '_client', None)!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -125,6 +125,8 @@ class FileStore:
         ValueError: If the directory does not exist, or `path` is one.
     """
 
+    _path = Path("?")  # for a repr amid the constructor
+
     def __init__(self, path: str | os.PathLike[str], *, lock_timeout: Seconds = 120) -> None:
         if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"path must be a str or a path, not {type(path).__name__}")

@@ -7,6 +7,7 @@ from dromos.oauth._endpoint import Asking
 from dromos.oauth._flow import Flow
 from dromos.oauth._issuer import Issuer
 from dromos.oauth._subject import Subject
+from dromos.redaction import unseen
 
 __all__ = ["TokenExchange"]
 
@@ -40,6 +41,7 @@ class TokenExchange(Issuer):
         ValueError: If its value can't be right; the message names the argument.
     """
 
+    @unseen
     def __init__(
         self,
         subject_token: SecretValue | Any,

@@ -6,6 +6,7 @@ import weakref
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from dromos._driver.endpoint import Veiled
 from dromos._options import SessionOptions, Verdicts
 from dromos.bridge import Bridge as AsyncBridge
 from dromos.interfaces import Dialer, Endpoint, Logger, Metrics, Observer
@@ -116,11 +117,13 @@ class Bridge:
         """
         mailbox = Mailbox()
         endpoint, lane = self._unblocking_endpoint(endpoint_url)
+        veiled = Veiled(endpoint)
+        del endpoint_url, endpoint
         relayed = relay(self._loop, mailbox.call, handler)
 
         async def work() -> None:
             self._loop.look_after(self._inner, self._tokens)
-            await self._inner.maintain_websocket(connection_id, endpoint, relayed, **options)
+            await self._inner.maintain_websocket(connection_id, veiled.endpoint, relayed, **options)
 
         try:
             with serving(weakref.ref(self)):
@@ -170,10 +173,12 @@ class Bridge:
             ValueError: If an argument has a value that can't work.
             RuntimeError: If the bridge is closed, on the loop thread, and in a forked child.
         """
+        veiled = Veiled(endpoint_url)
+        del endpoint_url
         self._loop.check()
         connection = Connection(self._loop, receive=receive)
         lane = Lane("dromos-callbacks", connection, self)
-        endpoint, endpoint_lane = self._unblocking_endpoint(endpoint_url)
+        veiled.endpoint, endpoint_lane = self._unblocking_endpoint(veiled.endpoint)
         callbacks: dict[str, Callback | None] = {
             "on_connect": on_connect,
             "on_handover": on_handover,
@@ -184,7 +189,9 @@ class Bridge:
             name: adapt(self._loop, lane.call, name, callback) if callable(callback) else callback
             for name, callback in callbacks.items()
         }
-        inner = self._inner.connect(connection_id, endpoint, **adapted, receive=receive, **options)
+        inner = self._inner.connect(
+            connection_id, veiled.endpoint, **adapted, receive=receive, **options
+        )
         is_needed = any(callable(each) and not is_async(each) for each in callbacks.values())
         connection.prepare(
             inner,
@@ -276,8 +283,10 @@ def run(
         ValueError: If an argument has a value that can't work.
         RuntimeError: On the loop thread.
     """
+    veiled = Veiled(endpoint_url)
+    del endpoint_url
     with Bridge(tokens, close_tokens=close_tokens, **options) as bridge:
-        bridge.maintain_websocket(connection_id, endpoint_url, handler)
+        bridge.maintain_websocket(connection_id, veiled.endpoint, handler)
 
 
 def connect(
@@ -316,10 +325,12 @@ def connect(
         ValueError: If an argument has a value that can't work.
         RuntimeError: On the loop thread.
     """
+    veiled = Veiled(endpoint_url)
+    del endpoint_url
     bridge = Bridge(tokens, close_tokens=close_tokens, **options)
     connection = bridge.connect(
         connection_id,
-        endpoint_url,
+        veiled.endpoint,
         on_connect=on_connect,
         on_handover=on_handover,
         on_disconnect=on_disconnect,

@@ -387,7 +387,9 @@ class Connection:
         return Events(self._loop, self._loop.call(self._inner.events))
 
     def __repr__(self) -> str:
-        return f"<Connection {self._inner.state}, link {self._inner.link}>"
+        # A traceback may show one that is half made.
+        inner: AsyncConnection | None = getattr(self, "_inner", None)
+        return "<Connection>" if inner is None else repr(inner)
 
     # ------------------------------------------------------------ small things
 
