@@ -563,10 +563,13 @@ async def test_bridges_in_two_threads_share_a_provider(
 
     async def work(url: str) -> int:
         await asyncio.to_thread(together.wait, PATIENCE)
-        async with asyncio.timeout(PATIENCE), Bridge(provider) as bridge:
-            async with bridge.connect("c", url) as connection:
-                await connection.wait_open()
-                return connection.snapshot().counters.links
+        async with (
+            asyncio.timeout(PATIENCE),  # or a failure of the other thread would hang this one
+            Bridge(provider) as bridge,
+            bridge.connect("c", url) as connection,
+        ):
+            await connection.wait_open()
+            return connection.snapshot().counters.links
 
     async with far_side_of(server) as far:
         await asyncio.gather(*(asyncio.to_thread(asyncio.run, work(far.url)) for _ in range(2)))

@@ -10,7 +10,7 @@ from tests.soak.plot import chart
 from tests.soak.run import Sample, Soak
 
 
-@pytest.mark.slow  # most of a minute of real sockets: memory and descriptors are the kernel's to tell
+@pytest.mark.slow  # most of a minute of real sockets: memory is the kernel's to tell
 @pytest.mark.timeout(300)
 def test_bridges_live_through_faults_and_nothing_grows():
     soak = Soak(20, 45.0, seed=3)
