@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, Protocol
 
 from dromos.model import Message
 from dromos.testing._frames import (
@@ -18,7 +18,14 @@ from dromos.testing._frames import (
     Violation,
     encode,
 )
-from dromos.testing._loopback import Headers, HttpConnection, Request, on_its_loop, reset
+from dromos.testing._loopback import (
+    Headers,
+    HttpConnection,
+    Request,
+    awaited_on_its_loop,
+    on_its_loop,
+    reset,
+)
 
 __all__ = ["FarLink"]
 
@@ -35,7 +42,9 @@ class Owner(Protocol):
 
     def watch_expiry(self, link: "FarLink", /) -> None: ...
 
-    async def wait_for(self, predicate: Callable[[], object], timeout: float = ..., /) -> None: ...
+    def wait_for(
+        self, predicate: Callable[[], object], timeout: float = ..., /
+    ) -> Coroutine[Any, Any, None]: ...
 
     async def on_received(self, link: "FarLink", message: Message, /) -> None: ...
 
@@ -132,6 +141,7 @@ class FarLink:
         """How many bytes wait to be written, because the client's kernel takes no more."""
         return self._http.writer.transport.get_write_buffer_size()
 
+    @awaited_on_its_loop
     async def drain(self) -> None:
         """Wait until there is room to write again, as asyncio's `StreamWriter.drain` does.
 
@@ -221,6 +231,7 @@ class FarLink:
         self.token = token
         self._far.watch_expiry(self)
 
+    @awaited_on_its_loop
     async def wait_closed(self, timeout: float = 10.0) -> None:
         """Wait until the TCP connection is gone.
 

@@ -233,6 +233,22 @@ def on_its_loop(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[
     return call
 
 
+def awaited_on_its_loop(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make a coroutine that waits for sockets awaitable from any event loop."""
+
+    @functools.wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = self.loop
+        if loop is None or loop.is_closed() or self.thread == threading.get_ident():
+            return await method(self, *args, **kwargs)
+        there = asyncio.run_coroutine_threadsafe(method(self, *args, **kwargs), loop)
+        return await asyncio.wrap_future(there)
+
+    return call
+
+
 class Loopback(ABC):
     """A TCP server on loopback that can be killed and started again on the same port.
 
@@ -288,6 +304,7 @@ class Loopback(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @awaited_on_its_loop
     async def start(self) -> None:
         """Listen; after `stop`, on the same port again."""
         if self._server is not None:
@@ -301,6 +318,7 @@ class Loopback(ABC):
         self._release_port()
         self._tell()
 
+    @awaited_on_its_loop
     async def stop(self) -> None:
         """Die: stop listening, and reset every connection."""
         server, self._server = self._server, None
@@ -317,11 +335,13 @@ class Loopback(ABC):
         await server.wait_closed()
         self._tell()
 
+    @awaited_on_its_loop
     async def close(self) -> None:
         """Stop, and give up the port."""
         await self.stop()
         self._release_port()
 
+    @awaited_on_its_loop
     async def wait_for(self, predicate: Callable[[], object], timeout: float = 10.0) -> None:
         """Wait until the predicate is true; it is asked again whenever something happens here.
 
@@ -344,7 +364,8 @@ class Loopback(ABC):
     def threaded(self) -> Generator[Self, None, None]:
         """Run on a thread of its own, for callers without an event loop.
 
-        Methods may be called from any thread; coroutines go through `run`.
+        Methods may be called from any thread, and coroutines awaited in any event loop;
+        `run` waits for one where there is none.
         """
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 

@@ -17,7 +17,15 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from dromos.model import Message
 from dromos.testing._far_link import FarLink
-from dromos.testing._loopback import HttpConnection, Loopback, Reply, Request, reset, settle
+from dromos.testing._loopback import (
+    HttpConnection,
+    Loopback,
+    Reply,
+    Request,
+    awaited_on_its_loop,
+    reset,
+    settle,
+)
 
 __all__ = ["FarLink", "FarSide", "TokenAuthority"]
 
@@ -240,6 +248,7 @@ class FarSide(Loopback):
                 return link
         raise LookupError("no link is open")
 
+    @awaited_on_its_loop
     async def wait_for_link(self, number: int | None = None, timeout: float = 10.0) -> FarLink:
         """Return link `number` once it has been opened; None: an open one.
 
@@ -260,6 +269,7 @@ class FarSide(Loopback):
 
     # --- Serving -------------------------------------------------------------------------
 
+    @awaited_on_its_loop
     async def start(self) -> None:
         """Listen; after `stop`, on the same port again."""
         await super().start()
@@ -268,6 +278,7 @@ class FarSide(Loopback):
                 self._publish_numbers(), name="FarSide-publisher"
             )
 
+    @awaited_on_its_loop
     async def close(self) -> None:
         """Stop, end the numbered messages, and give up the port."""
         await super().close()

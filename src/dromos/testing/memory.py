@@ -95,6 +95,7 @@ class MemoryDialer:
         self._open_timeout = seconds("open_timeout", open_timeout, above=0.0)
         self._window = window
         self._outcomes: deque[Outcome] = deque()
+        self._down: Exception | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def then(self, *outcomes: Outcome) -> "MemoryDialer":
@@ -105,6 +106,21 @@ class MemoryDialer:
         """
         self._outcomes.extend(outcomes)
         return self
+
+    def go_down(self, error: Exception | None = None) -> None:
+        """Drop every link, and have every dial fail until `come_back`.
+
+        Args:
+            error: What dials fail with.  None (default) is a refused connection.
+        """
+        self._down = error or HandshakeError("connection refused")
+        for link in self.links:
+            if link.far.closed is None:
+                link.far.drop()
+
+    def come_back(self) -> None:
+        """Let dials succeed again."""
+        self._down = None
 
     async def dial(
         self, handshake: Handshake, listener: LinkListener, limits: Limits
@@ -125,6 +141,8 @@ class MemoryDialer:
             raise HandshakeError(f"dialling took over {self._open_timeout:g} s") from None
         if isinstance(outcome, _Hang):
             raise AssertionError("a future that nothing sets was done")
+        if self._down is not None:
+            raise self._down
         if isinstance(outcome, Exception):
             raise outcome
         link = MemoryLink(listener, limits, latency=self._latency, window=self._window)
