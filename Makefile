@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate soak mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,9 @@ schedules: .venv/test   ## random fault schedules of a whole bridge in virtual t
 SEEDS ?= 100
 simulate: .venv/test    ## simulated worlds of many sessions and days (SEEDS=100), or one (SEED=7)
 	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+chaos: .venv/test       ## every fault in every state, on real sockets and both dialers
+	$(BIN)/python -m tests.chaos
 
 MINUTES ?= 10
 BRIDGES ?= 500

@@ -1,0 +1,125 @@
+"""Every fault on real sockets: the session recovers, or ends as its verdict says."""
+
+import asyncio
+import gc
+import tracemalloc
+
+import pytest
+
+from dromos import Bridge
+from dromos.events import BridgeEvent, LinkLost
+from dromos.testing import FarSide, FaultProxy
+from tests.chaos.cell import DIALERS, Cell
+from tests.chaos.leaks import CELL, descriptors, nothing_left, watch_tasks
+from tests.chaos.matrix import broken, every_cell, play, some_cells
+from tests.chaos.rows import ROWS, STATES, link
+from tests.driver.harness import Notes, Tokens
+
+
+@pytest.mark.slow  # the timeouts, backoffs and token lifetimes of the sessions are real
+@pytest.mark.timeout(400)
+async def test_every_fault_once_and_every_state_leave_nothing_broken_and_nothing_behind() -> None:
+    before = descriptors()
+
+    outcomes = await play(some_cells(), quick=True)
+
+    assert "" == "\n".join(broken(outcomes))
+    assert descriptors() <= before
+
+
+def test_the_short_selection_covers_each_fault_and_each_state() -> None:
+    places = some_cells()
+
+    assert {row.name for row in ROWS} == {row.name for _, row, _ in places}
+    assert set(STATES) == {state for _, _, state in places}
+    assert {row.name for row in ROWS} <= {row.name for _, row, _ in every_cell()}
+    keys = [(dialer, row.name, state) for dialer, row, state in every_cell()]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.slow  # several rounds of the above: what a cell leaves shows in the sum only
+@pytest.mark.timeout(400)
+async def test_memory_does_not_grow_with_the_rounds() -> None:
+    names = ("silent", "reset", "half-close", "truncate", "corrupt", "503", "close 1000", "401")
+    places = [
+        ("picows", row, state)
+        for row in ROWS
+        for state in ("handshake", "sending", "closing")
+        if row.name in names
+    ]
+    await play(places, quick=True)  # whatever is made once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        sizes: list[int] = []
+        for _ in range(3):
+            outcomes = await play(places, quick=True)
+            assert "" == "\n".join(broken(outcomes))
+            del outcomes
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+
+    assert sizes[-1] - sizes[0] < len(places) * 2 * PER_CELL, sizes
+
+
+PER_CELL = 2048
+"""Bytes that a cell may leave: the rounds' noise, and far less than a forgotten link."""
+
+
+@pytest.mark.slow  # two real seconds in which nothing happens
+@pytest.mark.parametrize("dialer", DIALERS)
+async def test_a_link_with_nothing_on_it_but_pings_is_kept(dialer: str) -> None:
+    """The kernel's clock is coarse: an answer from nearby seemed older than its ping."""
+    events: list[BridgeEvent] = []
+    async with FarSide() as far, FaultProxy(far.url) as proxy:
+        bridge = Bridge(
+            Tokens(),
+            dialer=DIALERS[dialer](),
+            on_event=events.append,
+            ping_interval=0.05,
+            ping_timeout=1.5,
+        )
+        session = asyncio.get_running_loop().create_task(
+            bridge.maintain_websocket("c-1", proxy.url, Notes())
+        )
+        link = await far.wait_for_link(1)
+        await asyncio.sleep(5)
+        lost = [event for event in events if isinstance(event, LinkLost)]
+        await bridge.close()
+        await session
+
+    assert [] == lost
+    assert 3 <= len(link.pings)
+
+
+async def test_a_cell_notices_what_is_left_behind() -> None:
+    watch_tasks(asyncio.get_running_loop())
+    owner = object()
+
+    async def leave_something() -> "asyncio.Task[None]":
+        CELL.set(owner)
+        return asyncio.get_running_loop().create_task(asyncio.sleep(60), name="forgotten")
+
+    left = await asyncio.get_running_loop().create_task(leave_something())
+    with pytest.raises(AssertionError, match="forgotten"):
+        await nothing_left(owner, [], within=0)
+    left.cancel()
+    await asyncio.wait([left])
+    async with FarSide() as far:
+        with pytest.raises(AssertionError, match="listening"):
+            await nothing_left(owner, [far.port], within=0)
+    await nothing_left(owner, [far.port])
+
+
+async def test_a_cell_notices_a_session_that_does_not_recover() -> None:
+    """Each expectation can fail: here a fault that is to be told, and isn't one."""
+    watch_tasks(asyncio.get_running_loop())
+    harmless = link("harmless", lambda proxy, **which: proxy.stall(0.0, live=True))
+
+    cell = Cell(harmless, "idle", quick=True)
+    cell.patience = 2.0
+    outcome = await cell.run()
+
+    assert "!" == outcome.mark
