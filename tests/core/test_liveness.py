@@ -1,5 +1,8 @@
 """When a link is pinged, and when it is given up."""
 
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -195,3 +198,21 @@ def test_a_peer_that_says_something_in_every_interval_is_neither_pinged_nor_give
         link.heard = now
         while link.watch.at <= now:
             assert NOTHING is link.at(now)
+
+
+@pytest.mark.parametrize("timeout", [0.5, 1.0, 5.0, 20.0])
+def test_pings_go_out_at_their_interval_however_long_an_answer_may_take(timeout: float) -> None:
+    """Found behind a proxy that ends what is silent for two seconds."""
+    interval, answered_in = 0.8, 0.01
+    watch = begin(interval=interval, timeout=timeout, now=0.0)
+    pings: list[float] = []
+    while watch.at < 10:
+        now = watch.at
+        heard = pings[-1] + answered_in if pings else 0.0
+        watch, action = look(watch, now=now, idle=now - heard, paused=False)
+        if action is Action.PING:
+            pings.append(now)
+
+    gaps = [after - before for before, after in pairwise(pings)]
+    assert len(pings) >= 11
+    assert max(gaps) <= interval + 2 * answered_in

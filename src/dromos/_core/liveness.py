@@ -66,7 +66,7 @@ def look(watch: Watch, *, now: float, idle: float, paused: bool) -> tuple[Watch,
     # halfway between the two has followed the ping.
     if watch.pinged is not None and heard < watch.pinged - watch.interval / 2:
         if now < watch.deadline:
-            return watch, Action.NOTHING
+            return replace(watch, at=watch.deadline), Action.NOTHING
         if now - watch.at > LATE:
             # We were late ourselves: the answer may be waiting in the socket.
             return replace(watch, deadline=now + GRACE, at=now + GRACE), Action.NOTHING
@@ -74,4 +74,7 @@ def look(watch: Watch, *, now: float, idle: float, paused: bool) -> tuple[Watch,
     if now < heard + watch.interval:
         return replace(watch, pinged=None, at=heard + watch.interval), Action.NOTHING
     deadline = now + watch.timeout
-    return replace(watch, pinged=now, deadline=deadline, at=deadline), Action.PING
+    # The answer may take longer than the interval, and usually takes no time at all: then
+    # the next ping is due before this one's deadline.
+    at = min(deadline, now + watch.interval)
+    return replace(watch, pinged=now, deadline=deadline, at=at), Action.PING

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -49,6 +50,8 @@ async def show(form: Form, *, rate: float = 200.0) -> bool:
         form: `"live"` for a terminal, `"plain"` for lines, `"json"` for machines.
         rate: Numbered messages a second that the far side sends.
     """
+    # Its tokens live seconds on purpose, and standard error is for what goes wrong.
+    logging.getLogger("dromos.oauth").setLevel(logging.ERROR)
     if form == "live":
         from dromos.demo.live import LiveView
 

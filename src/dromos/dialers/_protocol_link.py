@@ -193,6 +193,13 @@ class ProtocolLink(Conduct, asyncio.Protocol):
             self._close_written = True
             self._write_frame(CLOSE, code.to_bytes(2, "big") + shortened(reason).encode())
 
+    def _is_encrypted(self) -> bool:
+        try:
+            found: ssl.SSLObject | None = self._wire.get_extra_info("ssl_object")
+        except AttributeError:  # asyncio's transport, once the far side has closed TLS
+            return True
+        return found is not None
+
     def _disconnect(self) -> None:
         """End the TCP connection, as soon as everything is written.
 
@@ -202,7 +209,8 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         """
         if self._linger is None and self._over is None:
             self._write = refuse
+            # Asked first: a TLS transport that is closed knows of nothing any more.
+            encrypted = self._is_encrypted()
             self._wire.close()
-            encrypted: ssl.SSLObject | None = self._wire.get_extra_info("ssl_object")
-            written = encrypted is None and self._wire.get_write_buffer_size() == 0
+            written = not encrypted and self._wire.get_write_buffer_size() == 0
             self._linger = self._loop.call_later(0 if written else LINGER, self._wire.abort)
