@@ -140,6 +140,7 @@ CODES = {
     "U": [
         *("interaction_required", "login_required", "consent_required", "mfa_required"),
         *("account_selection_required", "invalid_rapt", "rapt_required", "expired_token"),
+        "no_refresh_token",
     ],
     "T": ["server_error", "temporarily_unavailable", "internal_failure", "expired_token_returned"],
 }

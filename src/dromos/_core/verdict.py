@@ -165,6 +165,7 @@ GRANT_CODES: Final[Mapping[str, Verdict]] = MappingProxyType(
         "endpoint_refused": P,  # [design] metadata that lead elsewhere, or into the clear
         "no_endpoint": P,  # [rfc 8414 2] nothing to ask
         "expired_token": U,  # [rfc 8628 3.5] a new device code is needed
+        "no_refresh_token": U,  # [design] nobody has consented yet, or the consent is gone
         "server_error": T,  # [rfc 6749 4.1.2.1] at any status
         "temporarily_unavailable": T,  # [rfc 6749 4.1.2.1] at any status
         "internal_failure": T,  # [peers]
