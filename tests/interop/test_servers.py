@@ -62,7 +62,7 @@ async def test_a_refused_token_is_a_refused_handshake(server: tuple[str, int], e
 async def test_a_close_is_told_with_its_code_and_a_new_link_opens(
     server: tuple[str, int], engine: Any, code: int
 ) -> None:
-    _, port = server
+    name, port = server
     events: list[BridgeEvent] = []
     url = f"ws://127.0.0.1:{port}/ws"
     async with connected(engine(), url, on_event=events.append) as connection:
@@ -71,8 +71,10 @@ async def test_a_close_is_told_with_its_code_and_a_new_link_opens(
         await connection.send("again")
         assert "again" == await connection.recv(timeout=20)
 
+    # Autobahn's server, which Daphne runs on, sends 1000 and 3000 to 4999 only; else 1011.
+    told = 1011 if name == "daphne" and code in (1001, 1012) else code
     lost = next(event for event in events if isinstance(event, LinkLost))
-    assert code == getattr(lost.error, "code", None)
+    assert told == getattr(lost.error, "code", None)
 
 
 def trusting(authority: trustme.CA) -> ssl.SSLContext:

@@ -15,7 +15,8 @@ async def echo(socket: WebSocket) -> None:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            if message.get("text", "").startswith("close "):
+            # Of a message's two fields the one that is not used may be None or missing.
+            if (message.get("text") or "").startswith("close "):
                 await socket.close(int(message["text"].split()[1]), "as you wish")
                 return
             if message.get("bytes") is not None:
