@@ -105,6 +105,14 @@ clean:                  ## remove the environments and all that was generated
 	@$(PIP) -r requirements-test.lock
 	@touch $@
 
+.venv/bench: requirements-bench.lock .venv/test
+	@$(PIP) -r requirements-bench.lock
+	@touch $@
+
+.venv/docs: requirements-docs.lock .venv/test
+	@$(PIP) -r requirements-docs.lock
+	@touch $@
+
 .venv/dev: requirements-dev.lock .venv/test
 	@$(PIP) -r requirements-dev.lock
 	@touch $@

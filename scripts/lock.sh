@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the three locks from pyproject.toml, each a superset of the one before, with equal pins.
+# Writes the locks from pyproject.toml, each a superset of the one before, with equal pins.
 # Names and versions only: where packages come from is the installer's affair.
 #   scripts/lock.sh               keep what is pinned, add and drop what pyproject.toml asks for
 #   scripts/lock.sh --upgrade     take the newest versions that fit
@@ -25,5 +25,9 @@ lock requirements-dev.lock "All that development needs" \
     --extra all --group build --group dev "$@"
 lock requirements-test.lock "What the tests need" \
     --extra all --group build --group test --constraint requirements-dev.lock --upgrade
+lock requirements-bench.lock "What the benchmarks need" \
+    --extra all --group build --group bench --constraint requirements-dev.lock --upgrade
+lock requirements-docs.lock "What the documents need" \
+    --extra all --group build --group docs --constraint requirements-dev.lock --upgrade
 lock requirements.lock "What the demo needs" \
     --extra cli --group build --constraint requirements-dev.lock --upgrade

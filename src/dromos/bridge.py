@@ -45,6 +45,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
+from dromos.snapshot import Snapshot
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -270,6 +271,10 @@ class Bridge:
         plan = self._plan(connection_id, endpoint, connection.callbacks, options)
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """Return what each running session looks like now, the oldest first."""
+        return tuple(session.snapshot() for session in self._sessions.values())
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.

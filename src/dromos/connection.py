@@ -100,6 +100,7 @@ class Connection:
         self.callbacks.tap = self._requests.take
         self.callbacks.is_brimming = lambda: self._inbox.is_brimming
         self.callbacks.awaits = self._requests.awaits
+        self.callbacks.queued = lambda: len(self._inbox)
         self._receive = receive
         self._begin: Callable[[], Session] | None = None
         self._run: Callable[[Session], Awaitable[None]] | None = None
@@ -485,7 +486,7 @@ class Connection:
     def snapshot(self) -> Snapshot:
         """Return everything about the session at this moment."""
         self._entered()
-        return self._open_session.snapshot(queued=len(self._inbox))
+        return self._open_session.snapshot()
 
     def events(self) -> "EventStream":
         """Return an iterator over this session's events from now on.

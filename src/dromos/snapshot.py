@@ -52,9 +52,13 @@ class Snapshot:
     """A session at one moment; it does not change.
 
     Attributes:
+        connection_id: What the session was started for.
+        session: Its number in its bridge.
+        endpoint: Where it connects to, without query or user info.
         state: Where it is.
         since: Unix time at which it came there.
         link: The number of the link that serves, or None.
+        link_since: Unix time at which that link opened, or None.
         next_link: The number of the link that is to take over, or None.
         attempts: Failed attempts in a row; 0 while a link is open.
         last_error: What went wrong last, or None.
@@ -68,9 +72,13 @@ class Snapshot:
         counters: What was counted.
     """
 
+    connection_id: str = ""
+    session: int = 0
+    endpoint: str = ""
     state: SessionState
     since: float
     link: int | None = None
+    link_since: float | None = None
     next_link: int | None = None
     attempts: int = 0
     last_error: Exception | None = None

@@ -667,11 +667,28 @@ async def test_a_snapshot_says_it_all_and_does_not_change() -> None:
     assert ("open", 1, 0) == (shot.state, shot.link, shot.attempts)
     assert 0.1 == pytest.approx(shot.latency)
     assert it.clock() + 3600 - 5 == pytest.approx(shot.token_expires_at, abs=1)
+    assert it.clock() - 5 == pytest.approx(shot.link_since, abs=1)
+    assert ("c-1", 1) == (shot.connection_id, shot.session)
+    assert None is first.link_since
     counters = shot.counters
     assert (1, 1, 1, 1) == (counters.attempts, counters.links, counters.sent, counters.received)
     assert 1 == shot.receive_queue
     with pytest.raises(AttributeError):
         shot.link = 2  # type: ignore[misc]
+
+
+async def test_a_bridge_shows_all_of_its_running_sessions() -> None:
+    it = Stage(tokens=Tokens(lifetime=3600))
+    async with it.bridge:
+        assert () == it.bridge.snapshots()
+        async with it.bridge.connect("c-1", URL) as one, it.bridge.connect("c-2", URL) as two:
+            await one.wait_open()
+            await two.wait_open()
+            shots = it.bridge.snapshots()
+            assert [one.snapshot(), two.snapshot()] == list(shots)
+            assert ["c-1", "c-2"] == [shot.connection_id for shot in shots]
+            assert [URL, URL] == [shot.endpoint for shot in shots]
+        assert () == it.bridge.snapshots()
 
 
 async def test_a_snapshot_says_when_the_next_attempt_is_due_and_why() -> None:

@@ -27,8 +27,9 @@ class Callbacks:
         tap: Sees each message before its turn, and takes it away if it returns True.
         is_brimming: Whether a queue of the handler's holds more than it should, although
             it was told that there would be no more.
-        awaits: Whether an answer is still to come on the link with this number.  These
-            three are None for all handlers but a `Connection`.
+        awaits: Whether an answer is still to come on the link with this number.
+        queued: How many messages wait in a queue of the handler's.  These four are None
+            for all handlers but a `Connection`.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Callbacks:
         "on_handover",
         "on_message",
         "on_token_refresh",
+        "queued",
         "tap",
     )
 
@@ -71,6 +73,7 @@ class Callbacks:
         self.tap: Callable[[Message], bool] | None = None
         self.is_brimming: Callable[[], bool] | None = None
         self.awaits: Callable[[int], bool] | None = None
+        self.queued: Callable[[], int] | None = None
 
     def methods(self) -> dict[str, Callback]:
         """The handler's methods by their full names, for whoever looks at stacks."""

@@ -235,22 +235,29 @@ class Session:
         """Go on reading."""
         self._lane.let_flow()
 
-    def snapshot(self, *, queued: int = 0) -> Snapshot:
-        """Return what the session looks like now; `queued` are messages held elsewhere."""
+    def snapshot(self) -> Snapshot:
+        """Return what the session looks like now."""
         records = list(self._links.values())
         serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
         counted = self._tally.freeze()
         step = state.step if isinstance(state, Open) else None
         grant = self._attempts.grant
-        wait = state.until - self._loop.time() if isinstance(state, Waiting) else None
+        now, wall = self._loop.time(), self._parts.wall()
+        queued = 0 if self._callbacks.queued is None else self._callbacks.queued()
         return Snapshot(
+            connection_id=self.connection_id,
+            session=self.number,
+            endpoint=self._endpoint_name,
             state=self.phase,
             since=self._since,
             link=None if serving is None else serving.number,
+            link_since=None if serving is None else wall - (now - serving.opened_at),
             next_link=step.link if isinstance(step, Succeeding) else None,
             attempts=0 if self.is_open else self._tally.failed_in_a_row,
             last_error=self._tally.last_error,
-            next_attempt_at=None if wait is None else self._parts.wall() + max(0.0, wait),
+            next_attempt_at=(
+                wall + max(0.0, state.until - now) if isinstance(state, Waiting) else None
+            ),
             token_expires_at=None if grant is None else grant.token.expires_at,
             receive_queue=queued + sum(record.held_messages for record in records),
             write_buffer=sum(record.buffered for record in records),
