@@ -8,20 +8,23 @@ from tests.documents.pages import PAGES, Block
 from tests.documents.world import play, says, world
 
 ELSEWHERE = {
+    "howto/django.md": "tests/documents/test_django.py",
+    "howto/fastapi.md": "tests/documents/test_fastapi.py",
+    "howto/from-websocket-client.md": "tests/documents/test_websocket_client.py",
+    "howto/notebooks.md": "tests/documents/test_notebooks.py",
+    "howto/proxy-and-private-ca.md": "tests/documents/test_proxy_and_private_ca.py",
     "testing.md": "tests/testing/test_plugin.py",
     "tokens.md": "tests/documents/test_tokens.py",
 }
 """Pages whose blocks need more than servers on loopback, and the tests that run them."""
 
-BLOCKS = [
-    block for page in PAGES if page.path not in ELSEWHERE for block in page.blocks("python")
-]
+BLOCKS = [block for page in PAGES if page.path not in ELSEWHERE for block in page.blocks("python")]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 async def test_a_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path):
     async with world() as around:
-        printed = await play(block, around, tmp_path)
+        printed = await play(block, around.addresses, tmp_path, TOKEN=around.token)
 
     assert says(block.prints or "", printed), f"the page says otherwise:\n{printed}"
 

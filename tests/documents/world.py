@@ -30,6 +30,11 @@ class World:
     issuer: TokenServer
 
     @property
+    def token(self) -> str:
+        """One that the far side takes."""
+        return self.gateway.access_token("your-connection-id")
+
+    @property
     def addresses(self) -> dict[str, str]:
         """What the documents write, and what runs here."""
         return {
@@ -51,17 +56,23 @@ async def world() -> AsyncIterator[World]:
         yield World(gateway, far, issuer)
 
 
-async def play(block: Block, world: World, folder: Path) -> str:
+async def play(block: Block, addresses: dict[str, str], folder: Path, **variables: str) -> str:
     """Run a block as a program of its own, and return what it printed.
 
     A program that goes on for ever is interrupted once it has printed what the page says.
+
+    Args:
+        block: The program.
+        addresses: What stands in for the addresses in it.
+        folder: Where it runs.
+        **variables: For its environment.
     """
     file = folder / f"block_{block.number}.py"
-    file.write_text(block.with_addresses(world.addresses))
+    file.write_text(block.with_addresses(addresses))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-u", file.name),
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": SOURCE},
+        env={**os.environ, "PYTHONPATH": SOURCE, **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -97,6 +108,7 @@ def says(prints: str, printed: str) -> bool:
         ".*".join(re.escape(part) for part in line.split("…"))
         for line in prints.rstrip().splitlines()
     ]
+    pattern = "\n".join(lines)
     if lines and lines[-1] == ".*":
-        lines[-1] = "(?s:.*)"
-    return re.fullmatch("\n".join(lines), printed.rstrip()) is not None
+        pattern = "\n".join(lines[:-1]) + "(?s:.*)"
+    return re.fullmatch(pattern, printed.rstrip()) is not None
