@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
@@ -45,13 +46,17 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Snapshot
+from dromos.snapshot import Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
 __all__ = ["Bridge", "is_hopeless"]
 
 _log: Final = logging.getLogger("dromos")
+
+CLOSING_SHARE: Final = 0.25
+LONGEST_CLOSING: Final = 6.0
+"""How much of the time for a drain is kept for closing: a share, and seconds at most."""
 
 _now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
@@ -272,9 +277,64 @@ class Bridge:
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
 
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """Return what each running session looks like now, the oldest first."""
-        return tuple(session.snapshot() for session in self._sessions.values())
+    def snapshots(self, *, offset: int = 0, limit: int | None = None) -> tuple[Snapshot, ...]:
+        """Return what each running session looks like now, the oldest first.
+
+        Args:
+            offset: How many of the oldest are left out.  Default 0.
+            limit: How many are returned at most.  None (default) returns all of them.
+
+        Raises:
+            TypeError: If one of them is no int.
+            ValueError: If one of them is negative.
+        """
+        first = whole("offset", offset, least=0)
+        end = None if limit is None else first + whole("limit", limit, least=0)
+        chosen = itertools.islice(self._sessions.values(), first, end)
+        return tuple(session.snapshot() for session in chosen)
+
+    def vitals(self) -> Vitals:
+        """Return what a health check asks, in a time that 10,000 sessions don't make long."""
+        sessions = self._sessions.values()
+        return Vitals(
+            sessions=len(sessions),
+            open=sum(session.is_open for session in sessions),
+            with_token=sum(session.has_token for session in sessions),
+            stalled=sum(session.is_stalled for session in sessions),
+            draining=self._closed,
+        )
+
+    async def drain(self, timeout: Seconds = 25.0) -> None:
+        """Wait until every far side has everything that was sent to it, then end every session.
+
+        Nothing more is taken to be sent meanwhile, except what a new link is greeted with;
+        messages go on to arrive.  A session ends as soon as its own messages have arrived.
+        If a link is lost meanwhile, what it took with it has been reported, and is not
+        waited for; what an outbox keeps is sent on the next link.
+
+        Args:
+            timeout: Seconds for all of it.  The last of them, a quarter or 6 s, are kept for
+                ending the sessions.  Default 25: Kubernetes kills after 30.
+
+        Raises:
+            TimeoutError: If something that was sent had not been confirmed by then.  The
+                sessions have ended all the same.
+            TypeError: If `timeout` is no duration.
+            ValueError: If `timeout` is not finite, or not above 0.
+        """
+        within = seconds("timeout", timeout, above=0)
+        to_close = min(CLOSING_SHARE * within, LONGEST_CLOSING)
+        self._closed = True
+        late = False
+        try:
+            async with asyncio.timeout(within - to_close):
+                await asyncio.gather(*(session.drain() for session in self._sessions.values()))
+        except TimeoutError:
+            late = True
+        finally:
+            await self._end(to_close / 2, at_last=to_close / 2)
+        if late:
+            raise TimeoutError(f"not everything that was sent was confirmed within {within:g} s")
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
@@ -287,11 +347,21 @@ class Bridge:
             TypeError: If `timeout` is no duration.
             ValueError: If `timeout` is negative or not finite.
         """
-        within = seconds("timeout", timeout)
+        await self._end(seconds("timeout", timeout))
+
+    async def _end(self, within: float, *, at_last: float | None = None) -> None:
+        """End every session within this time, and what is left within another.
+
+        Args:
+            within: Seconds for links and handlers to end as they should.
+            at_last: Seconds for those that did not.  None (default) is their `close_timeout`.
+        """
         self._closed = True
         here = asyncio.current_task()
         sessions = list(self._sessions.values())
         for session in sessions:
+            if at_last is not None:
+                session.limit_close(at_last)
             session.stop()
         # A handler that closes its own bridge can't wait for its own end.
         sessions = [session for session in sessions if not session.owns(here)]
