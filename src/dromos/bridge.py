@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
@@ -45,7 +46,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Snapshot
+from dromos.snapshot import Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -272,9 +273,32 @@ class Bridge:
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
 
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """Return what each running session looks like now, the oldest first."""
-        return tuple(session.snapshot() for session in self._sessions.values())
+    def snapshots(self, *, offset: int = 0, limit: int | None = None) -> tuple[Snapshot, ...]:
+        """Return what each running session looks like now, the oldest first.
+
+        Args:
+            offset: How many of the oldest are left out.  Default 0.
+            limit: How many are returned at most.  None (default) returns all of them.
+
+        Raises:
+            TypeError: If one of them is no int.
+            ValueError: If one of them is negative.
+        """
+        first = whole("offset", offset, least=0)
+        end = None if limit is None else first + whole("limit", limit, least=0)
+        chosen = itertools.islice(self._sessions.values(), first, end)
+        return tuple(session.snapshot() for session in chosen)
+
+    def vitals(self) -> Vitals:
+        """Return what a health check asks, in a time that 10,000 sessions don't make long."""
+        sessions = self._sessions.values()
+        return Vitals(
+            sessions=len(sessions),
+            open=sum(session.is_open for session in sessions),
+            with_token=sum(session.has_token for session in sessions),
+            stalled=sum(session.is_stalled for session in sessions),
+            draining=self._closed,
+        )
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Counters", "SessionState", "Snapshot"]
+__all__ = ["Counters", "SessionState", "Snapshot", "Vitals"]
 
 SessionState: TypeAlias = Literal[
     "waiting", "authorizing", "dialing", "greeting", "open", "closing", "closed"
@@ -90,3 +90,22 @@ class Snapshot:
     outbox_unconfirmed: int = 0
     latency: float | None = None
     counters: Counters = Counters()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a health check asks of a bridge: a few numbers, quick to have of 10,000 sessions.
+
+    Attributes:
+        sessions: Sessions that run.
+        open: How many of them have an open link.
+        with_token: How many of them have obtained their first token.
+        stalled: How many of them nothing will ever wake again, which is a defect of ours.
+        draining: Whether the bridge is being drained, or is closed.
+    """
+
+    sessions: int = 0
+    open: int = 0
+    with_token: int = 0
+    stalled: int = 0
+    draining: bool = False

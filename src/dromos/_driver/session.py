@@ -64,6 +64,9 @@ user's that swallows its cancellation is left behind after that."""
 DRIFT = 2.0
 """Seconds between wall and monotonic clock that tell of a suspend or a clock step."""
 
+OVERDUE: Final = 5.0
+"""Seconds by which the timer of a session may be late, on a loop that turns."""
+
 
 _PHASES: Final[dict[type[State], SessionState]] = {
     Waiting: "waiting",
@@ -212,6 +215,18 @@ class Session:
     def is_renewing(self) -> bool:
         """Whether a token or a link is being renewed."""
         return isinstance(self._state, Open) and not isinstance(self._state.step, Settled | Doomed)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether it has obtained its first token."""
+        return self._attempts.grant is not None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it runs without a timer that will wake it: it has died without a word."""
+        if self._state is None or isinstance(self._state, Stopped):
+            return False  # it has not begun, or it ends
+        return self._timer is None or self._loop.time() > self._timer.when() + OVERDUE
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
