@@ -136,9 +136,7 @@ class _Pen:
         """Return a link that opened before the recording began."""
         lived = max(0.0, entry.number("lived") or 0.0)
         opened = max(self.track.start, at - lived)
-        span = LinkSpan(
-            number=link, handover=False, dialled=None, opened=opened, served=opened
-        )
+        span = LinkSpan(number=link, handover=False, dialled=None, opened=opened, served=opened)
         self.track.links.append(span)
         return span
 
@@ -221,6 +219,7 @@ _NOTES: Final = {
 }
 
 _TAKES: Final[dict[str, Callable[[_Pen, Entry, float], None]]] = {
+    **dict.fromkeys(_NOTES, _Pen.noted),
     "session_started": _Pen.started,
     "session_ended": _Pen.ended,
     "sampled": _Pen.sampled,
@@ -234,7 +233,7 @@ _TAKES: Final[dict[str, Callable[[_Pen, Entry, float], None]]] = {
     "handed_over": _Pen.handed_over,
     "token_obtained": _Pen.token,
     "refresh_started": _Pen.refreshing,
-} | dict.fromkeys(_NOTES, _Pen.noted)
+}
 
 
 def cause(entry: Entry) -> str:

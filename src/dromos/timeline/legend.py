@@ -20,7 +20,7 @@ WORDS: Final = {
     "refresh": "refresh",
     "failed": "attempt failed",
     "wait": "wait before the next",
-    "mark": "what was done to it",
+    "mark": "noted while recording",
     "trouble": "trouble",
     "received": "received",
     "sent": "sent",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Bar", "Dot", "Room", "dense", "gathered", "lanes", "text_width"]
+__all__ = ["Bar", "Dot", "Room", "dense", "fitted", "gathered", "lanes", "text_width"]
 
 FINEST: Final = 2.0
 """Narrower bars than this are drawn as one with their neighbours."""
@@ -16,13 +16,28 @@ NARROW: Final = frozenset("iljI.,:;'!|()[]ft1 ")
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A horizontal bar: from where to where, how it looks, and what it stands for."""
+    """A horizontal bar: from where to where, how it looks, and what it stands for.
+
+    Attributes:
+        left: Where it begins.
+        right: Where it ends.
+        style: How it looks.
+        told: What it stands for, if it is one.
+        count: How many it stands for.
+        bare: How much of it none of them covers.
+    """
 
     left: float
     right: float
     style: str
     told: str
     count: int = 1
+    bare: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """How much of it is covered by what it stands for, from 0 to 1."""
+        return 1.0 - self.bare / (self.right - self.left) if self.bare > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ def dense(bars: Iterable[Bar]) -> list[Bar]:
                 bar.style,
                 last.told,
                 last.count + bar.count,
+                last.bare + max(0.0, bar.left - last.right),
             )
         elif last is not None and is_fine and bar.right <= last.right:
             continue  # hidden behind it
@@ -86,12 +102,16 @@ def dense(bars: Iterable[Bar]) -> list[Bar]:
 
 
 def gathered(dots: Iterable[Dot], *, apart: float) -> list[Dot]:
-    """Return dots in order, those nearer to each other than so much as one."""
+    """Return dots in order, those nearer to each other than so much as one.
+
+    It keeps a label only where all of them have the same.
+    """
     kept: list[Dot] = []
     for dot in sorted(dots, key=lambda dot: dot.x):
         if kept and dot.x - kept[-1].x < apart:
             first = kept[-1]
-            kept[-1] = Dot(first.x, first.label, first.told, first.count + dot.count)
+            label = first.label if first.label == dot.label else ""
+            kept[-1] = Dot(first.x, label, first.told, first.count + dot.count)
         else:
             kept.append(dot)
     return kept
@@ -109,6 +129,10 @@ class Room:
         self._left, self._right = left, right
         self._taken: list[tuple[float, float]] = []
 
+    def covers(self, x: float) -> bool:
+        """Whether somebody has taken a place."""
+        return any(left < x < right for left, right in reversed(self._taken[-64:]))
+
     def take(self, left: float, right: float) -> bool:
         """Take a stretch, if nobody has any of it."""
         if left < self._left or right > self._right:
@@ -122,5 +146,21 @@ class Room:
 
 def text_width(text: str, size: float) -> float:
     """Return about how wide a text is, a little on the wide side, in a common sans-serif."""
-    units = sum(0.9 if c in WIDE or ord(c) > 0x2E7F else 0.32 if c in NARROW else 0.58 for c in text)
+    units = sum(map(_units, text))
     return units * size
+
+
+def _units(character: str) -> float:
+    if character in WIDE or ord(character) > 0x2E7F:
+        return 0.9
+    return 0.32 if character in NARROW else 0.58
+
+
+def fitted(text: str, size: float, width: float) -> str:
+    """Return as much of a text as fits."""
+    if text_width(text, size) <= width:
+        return text
+    short = text[: int(width / size * 4)]  # nothing is narrower than a quarter of its height
+    while short and text_width(short, size) > width - size:
+        short = short[:-1]
+    return f"{short}…"

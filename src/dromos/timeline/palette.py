@@ -45,7 +45,8 @@ DARK: Final = {
 }
 
 SHAPES: Final = """\
-text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;font-size:11px}
+text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;
+font-size:11px}
 .title{font-size:17px;font-weight:600}.name{font-size:13px;font-weight:600}
 .bar{font-size:10.5px;font-weight:600}
 .grid,.handover,.cross,.edge,.wait,.sent,.stem{fill:none;stroke-width:1}

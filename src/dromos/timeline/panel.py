@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dromos.timeline.axis import Axis
+from dromos.timeline.packing import fitted
 from dromos.timeline.rows import Row
 from dromos.timeline.rows.attempts import draw_attempts
 from dromos.timeline.rows.gaps import draw_bands, draw_gaps
@@ -57,7 +58,7 @@ def draw_panel(
         left: Where the names of its rows begin.
         heading: Whether the session's name stands above it.
     """
-    head = _heading(track, left, top) if heading else []
+    head = _heading(track, left, axis.right, top) if heading else []
     body = top + (HEADING if heading else 0.0)
     first = body + draw_marks(marks, axis, body, 0.0).height + 3
     rows, foot = _stacked(track, axis, first)
@@ -74,7 +75,7 @@ def draw_panel(
 def summary(track: Track) -> str:
     """Return what a session's panel shows in a sentence."""
     length = track.end - track.start
-    parts = [counted(len(track.links), "link")]
+    parts = [f"{duration(length)}: {counted(len(track.links), 'link')}"]
     if track.handovers:
         parts.append(counted(len(track.handovers), "hand-over"))
     gaps = counted(len(track.gaps), "gap") if track.gaps else "no gap"
@@ -84,7 +85,7 @@ def summary(track: Track) -> str:
     if track.failures:
         parts.append(f"{counted(len(track.failures), 'attempt')} failed")
     ending = f"; ended: {track.verdict}" if track.verdict else ""
-    return f"{', '.join(parts)} in {duration(length)}{ending}"
+    return f"{', '.join(parts)}{ending}"
 
 
 def _stacked(track: Track, axis: Axis, top: float) -> tuple[list[tuple[Row, float]], float]:
@@ -104,12 +105,13 @@ def _named(row: Row, left: float, y: float) -> list[Shape]:
     return [name, *row.shapes]
 
 
-def _heading(track: Track, left: float, top: float) -> list[Shape]:
+def _heading(track: Track, left: float, right: float, top: float) -> list[Shape]:
     name = f"{track.connection or 'a session'}  (session {track.session})"
     where = f"{track.endpoint}  ·  " if track.endpoint else ""
+    below = fitted(f"{where}{summary(track)}", 11, right - left)
     return [
-        Label(x=left, y=top + 13, text=name, style="name"),
-        Label(x=left, y=top + 29, text=f"{where}{summary(track)}", style="soft"),
+        Label(x=left, y=top + 13, text=fitted(name, 13, right - left), style="name"),
+        Label(x=left, y=top + 29, text=below, style="soft"),
     ]
 
 

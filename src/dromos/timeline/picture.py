@@ -5,6 +5,7 @@ from typing import Final
 
 from dromos.timeline.axis import Axis
 from dromos.timeline.legend import draw_legend
+from dromos.timeline.packing import fitted, text_width
 from dromos.timeline.panel import draw_panel, summary
 from dromos.timeline.shapes import Box, Label, Picture, Shape
 from dromos.timeline.track import Mark, Track, span
@@ -36,13 +37,15 @@ def draw(
     left, right = MARGIN, max(width, LEAST_WIDTH) - MARGIN
     axis = Axis.over(start, end, left=left + NAMES, width=right - left - NAMES)
     title = title or _title(tracks)
-    below = _below(tracks, start)
     shapes: list[Shape] = [
-        Label(x=left, y=MARGIN + 14, text=title, style="title"),
-        Label(x=left, y=MARGIN + 34, text=below, style="soft"),
+        Label(x=left, y=MARGIN + 14, text=fitted(title, 17, right - left), style="title")
     ]
+    y = MARGIN + 18
+    for text in _below(tracks, start, right - left):
+        y += 16
+        shapes.append(Label(x=left, y=y, text=fitted(text, 11, right - left), style="soft"))
+    y += 14
     signs: frozenset[str] = frozenset()
-    y = MARGIN + 48
     for track in tracks:
         panel = draw_panel(track, marks, axis, y, left=left, heading=len(tracks) > 1)
         shapes += panel.shapes
@@ -65,9 +68,12 @@ def _title(tracks: Sequence[Track]) -> str:
     return tracks[0].connection if len(tracks) == 1 else counted(len(tracks), "session")
 
 
-def _below(tracks: Sequence[Track], start: float) -> str:
+def _below(tracks: Sequence[Track], start: float, room: float) -> list[str]:
+    """Return what stands below the title, in two lines if it takes too much room for one."""
     if len(tracks) > 1:
-        return f"from {date(start)}"
+        return [f"from {date(start)}"]
     [track] = tracks
     where = f"{track.endpoint}  ·  " if track.endpoint else ""
-    return f"{where}from {date(start)}  ·  {summary(track)}"
+    lines = [f"{where}from {date(start)}", summary(track)]
+    together = "  ·  ".join(lines)
+    return [together] if text_width(together, 11) <= room else lines

@@ -3,11 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 __all__ = ["Rate", "nice", "rates"]
 
 FEWEST: Final = 2
+ROUND: Final = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,19 @@ def rates(at: Sequence[float], totals: Sequence[float], *, most: int) -> list[Ra
     if len(at) < FEWEST or at[-1] <= at[0]:
         return []
     grown = [0.0]
-    for before, after in zip(totals, totals[1:], strict=False):
+    for before, after in pairwise(totals):
         grown.append(grown[-1] + max(0.0, after - before))
     if len(at) - 1 <= most:
-        edges = [at[0], *(after for before, after in zip(at, at[1:], strict=False) if after > before)]
+        edges = [
+            at[0],
+            *(after for before, after in pairwise(at) if after > before),
+        ]
     else:
         edges = [at[0] + (at[-1] - at[0]) * step / most for step in range(most + 1)]
     known = [_at(moment, at, grown) for moment in edges]
     return [
         Rate(since, until, (high - low) / (until - since))
-        for since, until, low, high in zip(edges, edges[1:], known, known[1:], strict=False)
+        for (since, until), (low, high) in zip(pairwise(edges), pairwise(known), strict=True)
         if until > since
     ]
 
@@ -64,4 +69,4 @@ def nice(value: float) -> float:
     digits = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 0.1
     while digits > value:
         digits /= 10
-    return next(step * digits for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * digits >= value)
+    return next(step * digits for step in ROUND if step * digits >= value)

@@ -10,7 +10,7 @@ Anchor = Literal["start", "middle", "end"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """A rectangle; `told` is shown to whoever points at it."""
+    """A rectangle; `told` is shown to whoever points at it, and the paper as far as it is faint."""
 
     x: float
     y: float
@@ -18,6 +18,7 @@ class Box:
     height: float
     style: str
     radius: float = 0.0
+    opacity: float = 1.0
     told: str = ""
 
 

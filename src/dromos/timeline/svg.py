@@ -40,11 +40,12 @@ def to_svg(picture: Picture, *, theme: Theme = "auto") -> str:
 def _written(shape: Shape) -> str:
     match shape:
         case Box():
-            radius = f' rx="{_number(shape.radius)}"' if shape.radius else ""
+            more = f' rx="{_number(shape.radius)}"' if shape.radius else ""
+            more += f' opacity="{shape.opacity:.2f}"' if shape.opacity < 1 else ""
             return _element(
                 "rect",
                 f'x="{_number(shape.x)}" y="{_number(shape.y)}" width="{_number(shape.width)}" '
-                f'height="{_number(shape.height)}"{radius}',
+                f'height="{_number(shape.height)}"{more}',
                 shape.style,
                 shape.told,
             )

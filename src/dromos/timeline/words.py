@@ -20,8 +20,12 @@ def duration(seconds: float) -> str:
     if minutes < 120:
         return f"{minutes} min"
     if hours < 48:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{hours // 24} d {hours % 24} h"
+        return _two(minutes // 60, "h", minutes % 60, "min")
+    return _two(hours // 24, "d", hours % 24, "h")
+
+
+def _two(large: int, unit: str, small: int, small_unit: str) -> str:
+    return f"{large:,} {unit} {small} {small_unit}" if small else f"{large:,} {unit}"
 
 
 def date(moment: float) -> str:

@@ -11,7 +11,10 @@ from dromos.timeline.words import duration
 
 __all__ = ["draw_attempts"]
 
-HEIGHT = 16.0
+HEIGHT = 28.0
+LINE = 21.0
+"""Where crosses and waits are; what failed is written above."""
+
 APART = 9.0
 
 
@@ -19,10 +22,9 @@ def draw_attempts(track: Track, axis: Axis, top: float) -> Row:
     """Return the row of attempts."""
     if not track.failures and not track.waits:
         return Row()
-    y = top + HEIGHT / 2
+    y = top + LINE
     shapes: list[Shape] = [*_waits(track, axis, y), *_failures(track, axis, y)]
-    signs = {"failed"} if track.failures else set[str]()
-    signs |= {"wait"} if track.waits else set()
+    signs = [*["failed"] * bool(track.failures), *["wait"] * bool(track.waits)]
     return Row(name="attempts", height=HEIGHT, shapes=tuple(shapes), signs=frozenset(signs))
 
 
@@ -51,13 +53,9 @@ def _failures(track: Track, axis: Axis, y: float) -> Iterator[Shape]:
         apart=APART,
     )
     for dot in dots:
-        told = dot.told if dot.count == 1 else f"{dot.count} attempts failed"
-        x = dot.x
-        yield Path(
-            data=f"M{x - 3.5:.1f} {y - 3.5:.1f}l7 7m0 -7l-7 7", style="cross", told=told
-        )
-        room.take(x - 5, x + 5)
-    for dot in dots:
-        text = dot.label if dot.count == 1 else f"{dot.count}×"
-        if room.take(dot.x + 6, dot.x + 10 + text_width(text, 11)):
-            yield Label(x=dot.x + 8, y=y + 4, text=text, style="lostword")
+        x, told = dot.x, dot.told if dot.count == 1 else f"{dot.count} attempts failed"
+        cross = f"M{x - 3.5:.1f} {y - 3.5:.1f}l7 7m0 -7l-7 7"
+        yield Path(data=cross, style="cross", told=told)
+        text = dot.label if dot.count == 1 else f"{dot.label} ×{dot.count}"
+        if room.take(x - 4, x + 6 + text_width(text, 11)):
+            yield Label(x=x - 4, y=y - 8, text=text, style="lostword")

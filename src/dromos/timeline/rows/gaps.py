@@ -10,6 +10,8 @@ from dromos.timeline.words import duration
 __all__ = ["draw_bands", "draw_gaps"]
 
 HEIGHT = 14.0
+FAINTEST = 0.25
+"""A band of many gaps is as strong as the share of time that they take, but never unseen."""
 
 
 def draw_bands(track: Track, axis: Axis, top: float, height: float) -> list[Shape]:
@@ -21,7 +23,8 @@ def draw_bands(track: Track, axis: Axis, top: float, height: float) -> list[Shap
             width=max(1.0, bar.right - bar.left),
             height=height,
             style="gap",
-            told=bar.told if bar.count == 1 else f"{bar.count} gaps",
+            opacity=max(FAINTEST, bar.share),
+            told=bar.told if bar.count == 1 else f"{bar.count:,} gaps",
         )
         for bar in _bars(track, axis)
     ]
@@ -34,12 +37,10 @@ def draw_gaps(track: Track, axis: Axis, top: float) -> Row:
     room = Room(axis.left - 24, axis.right + 14)
     shapes: list[Shape] = []
     for bar in _bars(track, axis):
-        text = bar.told.removeprefix("no link for ") if bar.count == 1 else f"{bar.count} gaps"
-        middle, half = (bar.left + bar.right) / 2, text_width(text, 11) / 2 + 3
+        text = bar.told.removeprefix("no link for ") if bar.count == 1 else f"{bar.count:,} gaps"
+        middle, half = (bar.left + bar.right) / 2, text_width(text, 11) / 2 + 5
         if room.take(middle - half, middle + half):
-            shapes.append(
-                Label(x=middle, y=top + 11, text=text, style="gapword", anchor="middle")
-            )
+            shapes.append(Label(x=middle, y=top + 11, text=text, style="gapword", anchor="middle"))
     return Row(name="no link", height=HEIGHT, shapes=tuple(shapes), signs=frozenset({"gap"}))
 
 

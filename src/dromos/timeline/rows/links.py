@@ -12,8 +12,12 @@ from dromos.timeline.words import duration
 __all__ = ["draw_links"]
 
 BAR, SPACE, MOST = 18.0, 6.0, 4
+BOLD = 11.2
+"""As wide as bold letters of 10.5 are."""
 LEAST = 1.5
 APART = 4.0
+ROOMY = 12.0
+"""Between two hand-overs, for their signs to be told apart."""
 
 
 def draw_links(track: Track, axis: Axis, top: float) -> Row:
@@ -30,8 +34,8 @@ def draw_links(track: Track, axis: Axis, top: float) -> Row:
         mine = [link for link in links if lane_of[id(link)] == lane]
         shapes += _lane(mine, track, axis, tops[lane])
     shapes += _handovers(track, axis, {link.number: tops[lane_of[id(link)]] for link in links})
-    signs = {"link"} | ({"handover"} if track.handovers else set())
-    signs |= {"lost"} if any(link.fate == "lost" for link in links) else set()
+    lost = any(link.fate == "lost" for link in links)
+    signs = ["link", *["handover"] * bool(track.handovers), *["lost"] * lost]
     return Row(
         name="links",
         height=used * (BAR + SPACE) - SPACE,
@@ -104,30 +108,30 @@ def _name(link: LinkSpan, track: Track, axis: Axis, top: float) -> Iterator[Shap
     until = link.relieved or _end(link, track)
     left, right = axis.x(since), axis.x(until)
     for text in (f"link {link.number}", f"{link.number}"):
-        if text_width(text, 10.5) + 8 <= right - left:
-            yield Label(
-                x=(left + right) / 2, y=top + BAR - 5, text=text, style="bar onlink", anchor="middle"
-            )
+        if text_width(text, BOLD) + 10 <= right - left:
+            middle = (left + right) / 2
+            yield Label(x=middle, y=top + BAR - 5, text=text, style="bar onlink", anchor="middle")
             return
 
 
 def _handovers(track: Track, axis: Axis, tops: dict[int, float]) -> Iterator[Shape]:
+    pairs = {axis.x(at): (old, new) for at, old, new in track.handovers}
     known = [
-        Dot(axis.x(at), f"{old} {new}", f"link {new} took over from link {old}, nothing interrupted")
+        Dot(axis.x(at), "", f"link {new} took over from link {old}, nothing interrupted")
         for at, old, new in track.handovers
         if old in tops and new in tops
     ]
-    for dot in gathered(known, apart=APART):
-        old, new = map(int, dot.label.split())
+    dots = gathered(known, apart=APART)
+    places = [axis.left - ROOMY, *(dot.x for dot in dots), axis.right + ROOMY]
+    for number, dot in enumerate(dots, 1):
+        old, new = pairs[dot.x]
         low, high = sorted((tops[old], tops[new]))
         start, end = low + BAR, high
         if end <= start:
             continue
         middle = (start + end) / 2
         told = dot.told if dot.count == 1 else f"{dot.count} hand-overs"
-        yield Path(
-            data=f"M{dot.x:.1f} {start - 4:.1f}V{end + 4:.1f}", style="handover", told=told
-        )
-        yield Path(
-            data=f"M{dot.x - 4:.1f} {middle:.1f}l4 -4l4 4l-4 4z", style="ring", told=told
-        )
+        yield Path(data=f"M{dot.x:.1f} {start - 4:.1f}V{end + 4:.1f}", style="handover", told=told)
+        if min(dot.x - places[number - 1], places[number + 1] - dot.x) >= ROOMY:
+            ring = f"M{dot.x - 4:.1f} {middle:.1f}l4 -4l4 4l-4 4z"
+            yield Path(data=ring, style="ring", told=told)

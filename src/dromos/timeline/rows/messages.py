@@ -12,6 +12,9 @@ from dromos.timeline.words import rate
 __all__ = ["draw_messages"]
 
 HEIGHT = 52.0
+VISIBLE = 1.0
+"""Pixels: a line that never leaves the bottom by so much is left out."""
+
 FINEST = 2.5
 """Pixels that one rate takes at least."""
 
@@ -25,7 +28,7 @@ def draw_messages(track: Track, axis: Axis, top: float) -> Row:
         return Row()
     highest = max(each.value for each in (*received, *sent))
     scale, foot = nice(highest), top + HEIGHT
-    has_sent = any(each.value > 0 for each in sent)
+    has_sent = any(each.value * HEIGHT / scale >= VISIBLE for each in sent)
     shapes: list[Shape] = [
         Line(x1=axis.left, y1=top, x2=axis.right, y2=top, style="grid"),
         Line(x1=axis.left, y1=foot, x2=axis.right, y2=foot, style="grid"),

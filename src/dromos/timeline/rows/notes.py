@@ -36,19 +36,11 @@ def draw_notes(track: Track, axis: Axis, top: float) -> Row:
     return _flags("troubles", dots, axis, top, 0.0, "trouble")
 
 
-def _flags(
-    name: str, dots: Iterable[Dot], axis: Axis, top: float, depth: float, sign: str
-) -> Row:
+def _flags(name: str, dots: Iterable[Dot], axis: Axis, top: float, depth: float, sign: str) -> Row:
     together = gathered(dots, apart=APART)
     if not together:
         return Row()
-    rooms = [Room(axis.left - 5, axis.right + 8) for _ in range(LEVELS)]
-    placed: list[tuple[Dot, str, int]] = []
-    for dot in together:
-        text = dot.label if dot.count == 1 else f"{dot.label} +{dot.count - 1}"
-        wide = dot.x + 14 + text_width(text, 11)
-        level = next((n for n, room in enumerate(rooms) if room.take(dot.x - 5, wide)), None)
-        placed.append((dot, text if level is not None else "", level or 0))
+    placed = _placed(together, axis)
     used = max(level for _, _, level in placed) + 1
     height = used * LINE
     shapes: list[Shape] = []
@@ -57,9 +49,24 @@ def _flags(
         told = dot.told if dot.count == 1 else f"{dot.told}, and {dot.count - 1} more"
         if depth:
             shapes.append(Line(x1=dot.x, y1=y, x2=dot.x, y2=top + height + depth, style="stem"))
-        shapes.append(
-            Path(data=f"M{dot.x - 4:.1f} {y - 4:.1f}h8l-4 7z", style="note", told=told)
-        )
+        shapes.append(Path(data=f"M{dot.x - 4:.1f} {y - 4:.1f}h8l-4 7z", style="note", told=told))
         if text:
             shapes.append(Label(x=dot.x + 7, y=y + 3.5, text=text, style="markword"))
     return Row(name=name, height=height, shapes=tuple(shapes), signs=frozenset({sign}))
+
+
+def _placed(dots: Sequence[Dot], axis: Axis) -> list[tuple[Dot, str, int]]:
+    """Return dots with their texts and lines; those without room for a text on the line below."""
+    rooms = [Room(axis.left - 5, axis.right + 8) for _ in range(LEVELS)]
+    placed: list[tuple[Dot, str, int]] = []
+    for dot in dots:
+        text = dot.label if dot.count == 1 else f"{dot.label} ×{dot.count}".strip()
+        wide = dot.x + 20 + text_width(text, 11)
+        # A line leads down from each, and must not cross what is written below.
+        deepest = max((n for n, room in enumerate(rooms) if room.covers(dot.x)), default=-1) + 1
+        free = (n for n in range(deepest, LEVELS) if rooms[n].take(dot.x - 5, wide))
+        level = next(free, None)
+        placed.append((dot, "", LEVELS) if level is None else (dot, text, level))
+    if all(level in (0, LEVELS) for _, _, level in placed):
+        return [(dot, text, min(level, 1)) for dot, text, level in placed]
+    return placed

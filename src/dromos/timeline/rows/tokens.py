@@ -12,8 +12,10 @@ from dromos.timeline.words import duration
 __all__ = ["draw_tokens"]
 
 BAR, SPACE, MOST = 14.0, 5.0, 2
+BOLD = 11.2
+"""As wide as bold letters of 10.5 are."""
 LEAST = 1.5
-APART = 7.0
+APART = 10.0
 
 
 def draw_tokens(track: Track, axis: Axis, top: float) -> Row:
@@ -31,7 +33,7 @@ def draw_tokens(track: Track, axis: Axis, top: float) -> Row:
         shapes += _lane(mine, track, axis, y)
     height = used * (BAR + SPACE) - SPACE
     shapes += _refreshes(track, axis, top + height / 2)
-    signs = {"token"} | ({"refresh"} if track.refreshes else set())
+    signs = ["token", *["refresh"] * bool(track.refreshes)]
     return Row(name="tokens", height=height, shapes=tuple(shapes), signs=frozenset(signs))
 
 
@@ -55,7 +57,7 @@ def _lane(tokens: list[TokenSpan], track: Track, axis: Axis, y: float) -> Iterat
     for token in tokens:
         left, right = axis.x(token.obtained), axis.x(_used_until(token, axis))
         for text in (f"token {token.generation}", f"{token.generation}"):
-            if text_width(text, 10.5) + 8 <= right - left:
+            if text_width(text, BOLD) + 12 <= right - left:
                 yield Label(x=left + 6, y=y + BAR - 3.5, text=text, style="bar ontoken")
                 break
 
