@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -14,6 +14,7 @@ from dromos import __version__
 from dromos.bridge import is_hopeless
 from dromos.cli.connect import Settings, converse
 from dromos.cli.sources import Misuse, Tokens, source, token_options
+from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
@@ -161,7 +162,13 @@ def _header(text: str) -> tuple[str, str]:
     show_default=True,
     help="Messages a second from the far side.",
 )
-def demo(as_json: bool, plain: bool, rate: float) -> None:
+@click.option(
+    "--record",
+    type=click.File("w", encoding="utf-8", lazy=True),
+    metavar="FILE",
+    help="Write down what happens, for `dromos timeline`.",
+)
+def demo(as_json: bool, plain: bool, rate: float, record: IO[str] | None) -> None:
     """Show on loopback what goes wrong with long connections, and what becomes of it.
 
     A gateway with tokens of 8 seconds, a far side that closes a link when the token it was
@@ -174,7 +181,7 @@ def demo(as_json: bool, plain: bool, rate: float) -> None:
 
     form: Form = "json" if as_json else "plain" if plain or not sys.stdout.isatty() else "live"
     try:
-        passed = asyncio.run(show(form, rate=rate))
+        passed = asyncio.run(show(form, rate=rate, record=record))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
@@ -182,3 +189,6 @@ def demo(as_json: bool, plain: bool, rate: float) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(CLEAN if passed else FAILED)
+
+
+cli.add_command(timeline)
