@@ -16,6 +16,7 @@ from dromos.cli.connect import Settings, converse
 from dromos.cli.sources import Misuse, Tokens, source, token_options
 from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
+from dromos.cli.watch import watch
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
 
@@ -192,3 +193,4 @@ def demo(as_json: bool, plain: bool, rate: float, record: IO[str] | None) -> Non
 
 
 cli.add_command(timeline)
+cli.add_command(watch)
