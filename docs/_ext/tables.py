@@ -308,6 +308,9 @@ def _default(value: object) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A table, without its last column where nothing stands in it."""
+    if rows and not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return list(_lines([head, ["---"] * len(head), *rows]))
 
 

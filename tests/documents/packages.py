@@ -1,16 +1,18 @@
 """Packages that some pages are about and the library does not need, installed once."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.documents.world import SOURCE
 from tests.interop.conftest import INSTALL_WITHIN, install, key
 
-__all__ = ["other_packages", "search_path"]
+__all__ = ["other_packages", "search_path", "yaml"]
 
 WANTED = Path(__file__).parent / "requirements.txt"
 
@@ -29,6 +31,14 @@ def other_packages() -> Path:
         )
 
     return install(f"documents-{key(WANTED)}", make)
+
+
+@pytest.fixture
+def yaml(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """PyYAML: that of the documents' environment, or else the one that is installed for tests."""
+    if importlib.util.find_spec("yaml") is None:
+        monkeypatch.syspath_prepend(str(request.getfixturevalue("other_packages")))
+    return importlib.import_module("yaml")
 
 
 def search_path(*folders: Path) -> str:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = {"python", "sh", "text", "toml", "yaml", "ini", "json"}
 """What a page may have: each is run, compared or read by some test here."""
 
-OTHERS = {"curl", "kubectl", "python", "systemctl", "journalctl", "uvicorn"}
+OTHERS = {"curl", "kill", "python", "systemctl", "journalctl", "uvicorn"}
 """Programs that are not ours; the pages that use them have tests of their own."""
 
 
@@ -104,3 +104,20 @@ def test_every_block_of_text_belongs_to_a_program_or_a_command():
             if block.language == "text":
                 assert before is not None, f"{block} has nothing before it"
                 assert before.language in {"python", "sh"}, f"{block} follows {before.language}"
+
+
+# ---------------------------------------------------------------- what readers see
+
+WIDTH = 88
+"""Characters of code that fit beside the list of pages."""
+
+
+def test_no_line_of_code_needs_to_be_scrolled():
+    wide = [
+        f"{block.page}:{block.line + number}"
+        for block in blocks()
+        for number, line in enumerate(block.text.splitlines())
+        if len(line) > WIDTH
+    ]
+
+    assert [] == wide

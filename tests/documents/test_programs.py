@@ -15,6 +15,7 @@ ELSEWHERE = {
     "howto/proxy-and-private-ca.md": "tests/documents/test_proxy_and_private_ca.py",
     "testing.md": "tests/testing/test_plugin.py",
     "tokens.md": "tests/documents/test_tokens.py",
+    "tutorial.md": "tests/documents/test_tutorial.py",
 }
 """Pages whose blocks need more than servers on loopback, and the tests that run them."""
 
