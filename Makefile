@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz docs conformance schedules simulate chaos soak mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,7 @@ coverage: .venv/dev     ## the core, by its own tests: every branch
 	$(SHALLOW) $(BIN)/coverage run -m pytest -q -m "not slow" --timeout=0 tests/core
 	$(BIN)/coverage report --include='src/dromos/_core/*' --fail-under=100
 
+.PHONY: docs
 docs: .venv/docs        ## the documents, as pages in docs/_build/html: no warning, no link into nowhere
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 

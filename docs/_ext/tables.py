@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import logging
 import re
 import tokenize
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +16,10 @@ from typing import Any
 import dromos
 from dromos import errors, events
 from dromos._core import verdict
+from dromos.config.config import PREFIX
+from dromos.config.table import CONNECTION, SECTIONS
 from dromos.model import Verdict
-from dromos.telemetry.logs import NAMES
+from dromos.telemetry.logs import LEVELS, NAMES
 
 __all__ = ["TABLES"]
 
@@ -100,7 +103,9 @@ def all_events() -> list[str]:
         kind = getattr(events, name)
         if kind is events.BridgeEvent:
             continue
-        lines += [f"## {name}", "", f"In logs: `{NAMES[kind]}`.", "", *_prose(kind), ""]
+        level = logging.getLevelName(LEVELS.get(kind, logging.INFO))
+        named = f"In logs: `{NAMES[kind]}`, {level}."
+        lines += [f"## {name}", "", named, "", *_prose(kind), ""]
         facts = _facts(kind)
         if facts:
             lines += [*_table(["Field", "Type", "Means"], facts), ""]
@@ -159,6 +164,26 @@ def counters() -> list[str]:
     return _attributes(dromos.Counters, "Counter")
 
 
+def config_options() -> list[str]:
+    """The options of a configuration, table by table, each with its variable."""
+    lines: list[str] = []
+    for section in (*SECTIONS, CONNECTION):
+        title = f"[[{section.name}]]" if section is CONNECTION else f"[{section.name}]"
+        rows = [
+            [
+                f"`{option.name}`",
+                option.kind.form,
+                "" if option.is_required else _default(option.default),
+                f"`{option.variable(PREFIX)}`" if option.variable(PREFIX) else "",
+                option.text,
+            ]
+            for option in section.options()
+        ]
+        head = ["Option", "Is", "Default", "Variable", "Means"]
+        lines += [f"## `{title}`", "", *_table(head, rows), ""]
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "close-codes": close_codes,
     "upgrade-statuses": upgrade_statuses,
@@ -172,6 +197,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "bridge-options": bridge_options,
     "retry-options": retry_options,
     "outbox-options": outbox_options,
+    "config-options": config_options,
     "snapshot": snapshot_facts,
     "counters": counters,
 }
@@ -302,6 +328,8 @@ def _type(annotation: Any) -> str:
 def _default(value: object) -> str:
     if isinstance(value, str):
         return f'`"{value}"`'
+    if value in ((), {}):
+        return "none"
     if isinstance(value, float) and value.is_integer():
         return f"`{value:.0f}`"
     return f"`{value}`"

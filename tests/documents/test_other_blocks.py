@@ -38,11 +38,11 @@ def commands(block: Block) -> Iterator[list[str]]:
     """Each command of a shell block, word by word, without comments and redirections."""
     text = block.text.replace("\\\n", " ")
     for line in text.splitlines():
+        line = re.sub(r"\s\d?>+ ?\S+", "", line)
         for part in re.split(r"\s(?:\||&&)\s", line):
             words = shlex.split(part, comments=True)
             while words and re.fullmatch(r"\w+=.*", words[0]):
                 words.pop(0)
-            words = [word for word in words if word != "&" and not re.match(r"\d?[<>]", word)]
             if words:
                 yield words
 

@@ -145,17 +145,12 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
             assert "agent-7" in table
             assert "<html" in (await desk.ask("/"))[1]
 
-            # The token is renewed, and the state stays open.
-            renewed = await desk.until("a hand-over", lambda s: s["counters"]["handovers"])
-            assert "open" == renewed["state"]
+            await desk.until("a hand-over", lambda s: s["counters"]["handovers"])
             # The far side goes away, and the process is well.
             await desk.until("it is away", lambda s: s["state"] in ("waiting", "dialing"))
             assert 200 == (await desk.ask("/livez"))[0]
             assert 200 == (await desk.ask("/readyz"))[0]
-            back = await desk.until(
-                "it is back", lambda s: s["counters"]["gaps"] and s["state"] == "open"
-            )
-            assert back["counters"]["handovers"] >= 1
+            await desk.until("it is back", lambda s: s["counters"]["gaps"] and s["state"] == "open")
 
             agent.send_signal(signal.SIGTERM)
             printed = (await agent.communicate())[0].decode()
@@ -164,6 +159,11 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
     lines = printed.splitlines()
     assert "received hello from agent" in lines
     assert "disconnected: None" == lines[-1]
+    # The far side closes links with 4401 when their token has expired: none was open so long.
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    gaps = [event for event in events if event.get("event") == "bridge.disconnected"]
+    assert gaps
+    assert not any(event.get("code") == 4401 for event in events)
     timeline = await desk.start(*DROMOS, "timeline", "run.jsonl", "-o", "run.svg")
     assert (b"", None) == await timeline.communicate()
     assert "svg" in ElementTree.parse(tmp_path / "run.svg").getroot().tag
