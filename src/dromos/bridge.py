@@ -6,6 +6,7 @@ import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,7 +46,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Snapshot
+from dromos.snapshot import Census, Snapshot
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -274,7 +275,25 @@ class Bridge:
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """Return what each running session looks like now, the oldest first."""
-        return tuple(session.snapshot() for session in self._sessions.values())
+        return tuple(session.snapshot() for session in tuple(self._sessions.values()))
+
+    def census(self) -> Census:
+        """Return all running sessions added up: cheap enough to ask every few seconds.
+
+        Another thread may ask, such as one that serves metrics: each figure is right, though
+        not all are of the same instant.
+        """
+        # Copied at once: the loop's thread begins and ends sessions meanwhile.
+        sessions = tuple(self._sessions.values())
+        traffic = [session.traffic() for session in sessions]
+        expiries = [session.token_expires_at for session in sessions]
+        return Census(
+            at=self._wall(),
+            states=Counter(session.phase for session in sessions),
+            received=sum(received for received, _ in traffic),
+            sent=sum(sent for _, sent in traffic),
+            token_expires_at=min((at for at in expiries if at is not None), default=None),
+        )
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
