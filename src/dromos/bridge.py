@@ -7,7 +7,7 @@ import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
@@ -187,6 +187,44 @@ class Bridge:
         self._random = random.Random()
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
+
+    @classmethod
+    def standard(
+        cls,
+        tokens: TokenProvider | TokenSource,
+        *,
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return a bridge that is ready to be operated: JSON logs and Prometheus metrics.
+
+        Logs go to standard output, metrics to `prometheus_client.REGISTRY`.  Any number of
+        them may be made in a process; those with the same labels add up.
+
+            bridge = Bridge.standard(tokens, labels={"agent_id": "a-7"})
+
+        Args:
+            tokens: As for the constructor.
+            labels: What every line and every metric is labelled with.  None (default): nothing.
+            **options: Those of the constructor.  A `logger` takes the place of the JSON one;
+                an `on_event` is called besides.
+
+        Raises:
+            ImportError: If `prometheus-client` is not installed (`dromos[prometheus]`).
+            TypeError: If an argument has the wrong type; the message names it.
+            ValueError: If an argument has a value that can't work; the message names it.
+        """
+        # Imported here: whoever does not want them does not pay for them.
+        from dromos.telemetry.formatters import json_logger
+        from dromos.telemetry.prometheus import PrometheusMetrics
+
+        metrics = PrometheusMetrics(labels=labels)
+        if options.get("logger") is None:
+            options["logger"] = json_logger(labels)
+        bridge = cls(tokens, **options)
+        bridge._observers.append(metrics.on_event)
+        metrics.watch(bridge)
+        return bridge
 
     async def maintain_websocket(
         self,
