@@ -20,6 +20,7 @@ from dromos.config.config import PREFIX
 from dromos.config.table import CONNECTION, SECTIONS
 from dromos.model import Verdict
 from dromos.telemetry.logs import LEVELS, NAMES
+from dromos.telemetry.prometheus import METRICS
 
 __all__ = ["TABLES"]
 
@@ -184,6 +185,22 @@ def config_options() -> list[str]:
     return lines
 
 
+def metrics() -> list[str]:
+    """Every metric, with its labels and its name in OpenTelemetry."""
+    rows = [
+        [
+            f"`{metric.name}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            f"`{metric.otel}`",
+            metric.unit,
+            metric.meaning,
+        ]
+        for metric in METRICS
+    ]
+    return _table(["Prometheus", "Kind", "Labels", "OpenTelemetry", "Unit", "Tells"], rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "close-codes": close_codes,
     "upgrade-statuses": upgrade_statuses,
@@ -198,6 +215,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "retry-options": retry_options,
     "outbox-options": outbox_options,
     "config-options": config_options,
+    "metrics": metrics,
     "snapshot": snapshot_facts,
     "counters": counters,
 }

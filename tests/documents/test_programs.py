@@ -33,6 +33,11 @@ async def test_a_block_runs_and_prints_what_the_page_says(block: Block, tmp_path
 def test_what_the_page_says_is_compared_line_by_line():
     assert says("one\ntwo …\n", "one\ntwo 2\n")
     assert says("one\n…\n", "one\ntwo\nthree\n")
+    assert says("one\n…\n", "one\n")
+    assert says("…\nthree\n", "one\ntwo\nthree\n")
+    assert says("", "")
+    assert not says("", "one\n")
+    assert not says("…\ntwo\n", "one\ntwo\nthree\n")
     assert not says("one\n", "one\ntwo\n")
     assert not says("one\ntwo\n", "one\n")
 

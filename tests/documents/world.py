@@ -103,12 +103,12 @@ def goes_on(block: Block) -> bool:
 
 
 def says(prints: str, printed: str) -> bool:
-    """Whether a program printed what the page says; `…` stands for anything."""
-    lines = [
-        ".*".join(re.escape(part) for part in line.split("…"))
-        for line in prints.rstrip().splitlines()
-    ]
-    pattern = "\n".join(lines)
-    if lines and lines[-1] == ".*":
-        pattern = "\n".join(lines[:-1]) + "(?s:.*)"
-    return re.fullmatch(pattern, printed.rstrip()) is not None
+    """Whether a program printed what the page says.
+
+    In a line `…` stands for anything; a line of nothing else stands for any lines.
+    """
+    pattern = ""
+    for line in prints.rstrip().splitlines():
+        known = ".*".join(re.escape(part) for part in line.split("…")) + "\n"
+        pattern += r"(?:.*\n)*" if line == "…" else known
+    return re.fullmatch(pattern, printed.rstrip() + "\n" if printed else "") is not None
