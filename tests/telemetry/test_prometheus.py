@@ -245,6 +245,38 @@ async def test_a_handover_that_fails_leaves_the_connection_as_it_was(
     assert 1 == seen.value("bridge_connect_attempts_total", **at, outcome="refused")
 
 
+async def test_a_handover_during_which_the_session_is_cancelled_did_not_fail(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics, tokens=Tokens(lifetime=600))
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    stage.dialer.then(HANG)
+    await until(lambda: 2 == len(stage.of(events.AttemptStarted)))
+    await stage.cancel()
+
+    seen = Scrape(registry)
+    assert 1 == seen.value("bridge_handovers_total", outcome="cancelled")
+    assert 1 == seen.total("bridge_handovers_total")
+
+
+async def test_a_handover_whose_old_link_is_lost_first_is_a_gap(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics, tokens=Tokens(lifetime=600), dial_latency=2.0)
+    stage.start()
+    await until(lambda: 2 == len(stage.of(events.AttemptStarted)))
+    stage.far.drop()
+    await until(lambda: 2 == len(stage.of(events.Connected)))
+
+    seen = Scrape(registry)
+    await stage.cancel()
+
+    assert 1 == seen.value("bridge_handovers_total", outcome="failed")
+    assert 1 == seen.total("bridge_gap_seconds_count")
+    assert 2 == seen.value("bridge_connect_attempts_total", endpoint=URL, outcome="opened")
+
+
 async def test_the_overlap_is_the_time_in_which_both_links_were_open(
     metrics: PrometheusMetrics, registry: Any
 ) -> None:

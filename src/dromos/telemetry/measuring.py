@@ -183,7 +183,11 @@ class Measurer:
                 if (began := notes.overlaps.pop(link, None)) is not None:
                     overlap = _between(began, at)
                     yield Measurement("bridge_handover_overlap_seconds", (), overlap)
-            case events.RenewalFailed() | events.RenewalStopped() | events.Disconnected():
+            case (
+                events.RenewalFailed()
+                | events.RenewalStopped()
+                | events.Disconnected(error=Exception())
+            ):
                 outcome = "failed"
             case events.SessionEnded():
                 outcome = "cancelled"

@@ -155,7 +155,7 @@ METRICS: Final = (
     ),
     Metric(
         name="bridge_messages_total",
-        otel="bridge.messages",
+        otel="messaging.client.*.messages",  # sent or consumed
         kind="counter",
         unit="{message}",
         labels=("direction",),
