@@ -32,7 +32,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError, TokenError
+from dromos.errors import BridgeError, PermanentError, TokenError
 from dromos.events import BridgeEvent
 from dromos.interfaces import (
     Dialer,
@@ -50,7 +50,7 @@ from dromos.snapshot import Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
-__all__ = ["Bridge", "is_hopeless"]
+__all__ = ["Bridge", "is_hopeless", "is_hopeless_dial"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -530,6 +530,14 @@ def _observers(
 def is_hopeless(error: TokenError) -> bool:
     """Whether a source that never gave a token should not be asked again."""
     return _judge_token(error, worked=False) is not Verdict.TRANSIENT
+
+
+def is_hopeless_dial(error: Exception) -> bool:
+    """Whether a session would end with this failure of its first dial."""
+    if isinstance(error, PermanentError):
+        return True
+    verdict = judge(error, stage=Stage.DIAL, worked=False, rejected=False)
+    return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
 
 
 def _judge_token(error: Exception, worked: bool) -> Verdict:
