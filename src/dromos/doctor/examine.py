@@ -77,8 +77,8 @@ def _plan(subject: Subject, found: Found, listener: Listener) -> tuple[_Step, ..
             lambda: upgrade(subject, found, listener),
             ("DNS", "TCP", "proxy", "TLS", "token"),
         ),
-        _Step("ping", lambda: ping(found, listener), ("handshake",)),
-        _Step("close", lambda: close(found, listener), ("handshake", "ping")),
+        _Step("ping", lambda: ping(subject, found, listener), ("handshake",)),
+        _Step("close", lambda: close(subject, found, listener), ("handshake", "ping")),
     )
 
 

@@ -26,6 +26,8 @@ class Subject:
         subprotocols: Offered in it.
         proxy: The proxy's URL, or None.
         context: The TLS context that the dialer would use.
+        ping_timeout: Seconds to wait for the answer to a ping.  Default 10.
+        close_timeout: Seconds to wait for the answer to our CLOSE.  Default 5.
         environment: The process' variables: those about proxies are spoken of.
     """
 
@@ -36,6 +38,8 @@ class Subject:
     subprotocols: Sequence[str] = ()
     proxy: str | None = None
     context: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    ping_timeout: float = 10.0
+    close_timeout: float = 5.0
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

@@ -6,38 +6,37 @@ from typing import Final
 
 from dromos.doctor.finding import Finding, failed, passed, warned
 from dromos.doctor.listener import Listener
-from dromos.doctor.subject import Found
+from dromos.doctor.subject import Found, Subject
 from dromos.errors import ConnectionClosed
 
-__all__ = ["close", "ping"]
+__all__ = ["answered", "close", "ping"]
 
-PONG_WITHIN: Final = 10.0
 SLOW: Final = 1.0
-CLOSE_WITHIN: Final = 5.0
 TOKEN_CODES: Final = (3000, 4001, 4401)
 
 
-async def ping(found: Found, listener: Listener) -> Finding:
+async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
     """Send a ping, and wait for its answer."""
     assert found.link is not None, "this step is skipped without a link"
     began = time.perf_counter()
     found.link.ping(b"dromos doctor")
     waiting = (listener.pong, listener.closed)
-    await asyncio.wait(waiting, timeout=PONG_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(waiting, timeout=subject.ping_timeout, return_when=asyncio.FIRST_COMPLETED)
     took = time.perf_counter() - began
     if listener.pong.done():
-        return _answered(took, listener.messages)
+        return answered(took, listener.messages)
     if listener.closed.done():
         return _hung_up(listener.closed.result())
     return failed(
         "ping",
-        f"no answer to a ping within {PONG_WITHIN:g} s",
+        f"no answer to a ping within {subject.ping_timeout:g} s",
         "RFC 6455, 5.5.2 wants one: a bridge would take this link for dead and replace it again "
         "and again; ping_interval=None turns that off",
     )
 
 
-def _answered(took: float, messages: int) -> Finding:
+def answered(took: float, messages: int) -> Finding:
+    """Return what an answer after so many seconds means."""
     came = f"; {messages} messages came meanwhile" if messages else ""
     said = f"answered after {took * 1000:.1f} ms{came}"
     facts = {"seconds": round(took, 6), "messages": messages}
@@ -56,15 +55,15 @@ def _hung_up(error: ConnectionClosed) -> Finding:
     return failed("ping", str(error), advice, hopeless=error.code == 1008, code=error.code)
 
 
-async def close(found: Found, listener: Listener) -> Finding:
+async def close(subject: Subject, found: Found, listener: Listener) -> Finding:
     """Close with 1000, and wait for the far side to answer."""
     assert found.link is not None, "this step is skipped without a link"
     found.link.close(1000)
-    await asyncio.wait((listener.closed,), timeout=CLOSE_WITHIN)
+    await asyncio.wait((listener.closed,), timeout=subject.close_timeout)
     if not listener.closed.done():
         return warned(
             "close",
-            f"our CLOSE was not answered within {CLOSE_WITHIN:g} s",
+            f"our CLOSE was not answered within {subject.close_timeout:g} s",
             "a bridge waits close_timeout for it, then aborts: shutting down takes so much longer",
         )
     error = listener.closed.result()
