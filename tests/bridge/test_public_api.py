@@ -11,6 +11,7 @@ NAMES = {
     "AuthStrategy",
     "Bridge",
     "BridgeError",
+    "Config",
     "Connection",
     "ConnectionClosed",
     "Counters",
@@ -40,6 +41,7 @@ NAMES = {
     "TokenSource",
     "Verdict",
     "__version__",
+    "run",
 }
 
 

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.service.browser import dom, needs_chromium, screenshot
 
 from dromos import Bridge, Handler
 from dromos._http_server import HttpConnection, Reply
@@ -18,6 +17,7 @@ from dromos.service import HealthServer
 from dromos.service.health import Health
 from dromos.service.page import page
 from dromos.testing import FarSide
+from tests.service.browser import dom, needs_chromium, screenshot
 
 EVIL = "<img src=x onerror=\"document.title='PWNED'\"><script>document.title='PWNED'</script>"
 
@@ -212,9 +212,7 @@ async def test_a_process_that_is_gone_is_said_and_its_last_words_stay(tmp_path):
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [480, 1200])
-async def test_it_can_be_looked_at_by_day_and_night_on_a_desk_and_on_a_phone(
-    tmp_path, dark, width
-):
+async def test_it_can_be_looked_at_by_day_and_night_on_a_desk_and_on_a_phone(tmp_path, dark, width):
     async with port([session(n) for n in range(3)]) as (url, _):
         image = await screenshot(url, tmp_path, width=width, dark=dark)
 

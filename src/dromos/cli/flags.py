@@ -1,22 +1,17 @@
 """Flags and arguments: what the command line says, in the library's words and back."""
 
+import re
+
 import click
+
+from dromos.cli.sources import FLAGS
 
 __all__ = ["a_header", "in_words_of_the_command"]
 
 
 def in_words_of_the_command(message: str) -> str:
     """Say flags where the library says arguments."""
-    for argument, flag in (
-        ("endpoint_url", "URL"),
-        ("allow_insecure_transport=True", "--insecure"),
-        ("connection_id", "--connection-id"),
-        ("token_url", "--token-url"),
-        ("issuer", "--issuer"),
-        ("base_url", "--gateway"),
-    ):
-        message = message.replace(argument, flag)
-    return message
+    return re.sub(r"[\w=]+", lambda found: FLAGS.get(found[0], found[0]), message)
 
 
 def a_header(text: str) -> tuple[str, str]:
