@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Generator, Sequence
@@ -16,8 +15,10 @@ from dromos import __version__
 from dromos.bridge import is_hopeless
 from dromos.cli import config as options_command
 from dromos.cli.connect import Settings, converse
+from dromos.cli.doctor import doctor
+from dromos.cli.flags import a_header, in_words_of_the_command
 from dromos.cli.run import run_agent, service_options
-from dromos.cli.sources import FLAGS, Misuse, Tokens, source, token_options
+from dromos.cli.sources import Misuse, Tokens, source, token_options
 from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
 from dromos.cli.watch import watch
@@ -76,7 +77,7 @@ def connect(
     settings = Settings(
         url=url,
         connection_id=tokens.connection_id or "dromos",
-        headers=[_header(text) for text in header],
+        headers=[a_header(text) for text in header],
         subprotocols=subprotocol,
         stay=stay,
         base64=binary == "base64",
@@ -172,7 +173,7 @@ def _told() -> Generator[None, None, None]:
         is_final = is_hopeless(error)
         _leave(str(error), CONFIGURATION if is_final else FAILED)
     except Misuse as error:
-        raise click.UsageError(escape(_in_words_of_the_command(str(error)))) from error
+        raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -180,18 +181,6 @@ def _told() -> Generator[None, None, None]:
 def _leave(message: str, status: int) -> NoReturn:
     click.echo(f"dromos: {escape(message)}", err=True)
     sys.exit(status)
-
-
-def _in_words_of_the_command(message: str) -> str:
-    """Say flags where the library says arguments."""
-    return re.sub(r"[\w=]+", lambda found: FLAGS.get(found[0], found[0]), message)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise click.UsageError(f"a header is NAME: VALUE, not {name!r}")
-    return name.strip(), value.strip()
 
 
 @cli.command()
@@ -233,5 +222,6 @@ def demo(as_json: bool, plain: bool, rate: float, record: IO[str] | None) -> Non
     sys.exit(CLEAN if passed else FAILED)
 
 
+cli.add_command(doctor)
 cli.add_command(timeline)
 cli.add_command(watch)

@@ -126,7 +126,9 @@ def in_order(sessions: Sequence[Watched]) -> list[Watched]:
 
 def _session(told: Mapping[str, Any]) -> Watched:
     counters = told.get("counters")
-    counted = cast("Mapping[str, Any]", counters) if isinstance(counters, dict) else {}
+    counted: Mapping[str, Any] = (
+        cast("Mapping[str, Any]", counters) if isinstance(counters, dict) else {}
+    )
     return Watched(
         connection=_text(told.get("connection_id")),
         session=_whole(told.get("session")) or 0,

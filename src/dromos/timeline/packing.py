@@ -61,7 +61,7 @@ def lanes(spans: Sequence[tuple[float, float]], *, most: int) -> list[int]:
     """
     ends = [float("-inf")] * most
     chosen: list[int] = []
-    last = most - 1
+    last = -1
     for start, end in spans:
         order = [(last + 1 + step) % min(2, most) for step in range(min(2, most))]
         order += range(2, most)
