@@ -36,9 +36,8 @@ def test_every_block_has_a_language_that_is_looked_after():
 
 def commands(block: Block) -> Iterator[list[str]]:
     """Each command of a shell block, word by word, without comments and redirections."""
-    text = block.text.replace("\\\n", " ")
+    text = re.sub(r"\s\d?>+ ?\S+", "", block.text.replace("\\\n", " "))
     for line in text.splitlines():
-        line = re.sub(r"\s\d?>+ ?\S+", "", line)
         for part in re.split(r"\s(?:\||&&)\s", line):
             words = shlex.split(part, comments=True)
             while words and re.fullmatch(r"\w+=.*", words[0]):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dromos.config import Config
 from dromos.config.table import SECTIONS
 from dromos.service.outcome import CONFIGURATION
-
 from tests.documents.pages import PAGES, Block, Page
 from tests.documents.test_other_blocks import blocks, parse
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import dromos
 from dromos.testing import FarSide, Gateway
 from tests.documents.pages import Block
+from tests.interop.conftest import free_port
 from tests.oauth.token_server import TokenServer
 
 __all__ = ["World", "play", "world"]
@@ -41,6 +42,7 @@ class World:
             "http://localhost:8081": self.gateway.url,
             "wss://external.system.com/ws": self.far.url,
             "https://login.example.com": self.issuer.url,
+            "9108": str(free_port()),
         }
 
 
