@@ -448,6 +448,19 @@ def test_the_default_registry_is_the_one_that_is_served_by_default() -> None:
     assert 1 == seen.value("bridge_connections_total", test="default", endpoint=URL)
 
 
+def test_how_sessions_end_is_there_before_one_has() -> None:
+    # Prometheus sees no growth in a series that begins at 1, and the alert would be missed.
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusMetrics(registry=registry)
+
+    metrics.on_event(events.SessionStarted(session=1, endpoint=URL))
+
+    seen = Scrape(registry)
+    for outcome in ("closed", "cancelled", "permanent", "interaction"):
+        assert 0 == seen.value("bridge_sessions_ended_total", endpoint=URL, outcome=outcome)
+    assert 0 == seen.value("bridge_connections_total", endpoint=URL)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_of_a_session_that_nobody_knows_does_no_harm(
     kind: type[BridgeEvent], metrics: PrometheusMetrics, registry: Any

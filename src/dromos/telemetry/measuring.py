@@ -19,6 +19,9 @@ __all__ = ["OTHER", "Capped", "Measurement", "Measurer"]
 OTHER: Final = "other"
 """What stands for every value of a label beyond its cap."""
 
+ENDINGS: Final = ("closed", "cancelled", "permanent", "interaction")
+"""How sessions end."""
+
 _GOING_AWAY: Final = (1001, 1012)
 
 _NO_CLOSE: Final = 1006
@@ -103,7 +106,8 @@ class Measurer:
     def measure(self, event: BridgeEvent) -> Iterator[Measurement]:
         """Return what an event adds."""
         if isinstance(event, events.SessionStarted):
-            self._sessions[event.session] = _Notes(self._endpoint(event.endpoint))
+            notes = self._sessions[event.session] = _Notes(self._endpoint(event.endpoint))
+            yield from _zeros(notes.endpoint)
             return
         notes = self._sessions.get(event.session)
         if notes is not None:
@@ -250,6 +254,13 @@ class Measurer:
                 yield Measurement("bridge_handler_failures_total", (method,), 1)
             case _:
                 pass
+
+
+def _zeros(endpoint: str) -> Iterator[Measurement]:
+    """A counter that is first seen at 1 has not grown, as far as Prometheus can tell."""
+    yield Measurement("bridge_connections_total", (endpoint,), 0)
+    for ending in ENDINGS:
+        yield Measurement("bridge_sessions_ended_total", (endpoint, ending), 0)
 
 
 def _between(began: float, ended: float) -> float:

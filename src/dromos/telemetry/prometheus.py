@@ -144,14 +144,17 @@ class _Figures:
 
     def add(self, name: str, labels: tuple[str, ...], value: float, connection_id: str) -> None:
         """Count a measurement."""
-        if self.per_connection and "endpoint" in _BY_NAME[name].labels:
+        metric = _BY_NAME[name]
+        if self.per_connection and "endpoint" in metric.labels:
+            if metric.kind == "counter" and not value:
+                return  # there are enough series as it is
             labels = (*labels, connection_id)
         # A look-up among a metric's children costs more than the counting does.
         count = self._children.get((name, *labels))
         if count is None:
-            metric = self._metrics[name]
-            child = metric.labels(*labels) if labels else metric
-            count = child.observe if _BY_NAME[name].kind == "histogram" else child.inc
+            made = self._metrics[name]
+            child = made.labels(*labels) if labels else made
+            count = child.observe if metric.kind == "histogram" else child.inc
             self._children[name, *labels] = count
         count(value)
 
