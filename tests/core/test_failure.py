@@ -550,6 +550,23 @@ def test_a_permanent_error_is_the_outcome_itself() -> None:
     assert error is over(STEADY, token(error))
 
 
+def test_an_error_that_only_a_person_can_mend_asks_for_one_and_keeps_its_code() -> None:
+    withdrawn = TokenError("consent was withdrawn", status=400, code="interaction_required")
+
+    error = over(STEADY, token(withdrawn))
+
+    assert isinstance(error, InteractionRequired)
+    assert "interaction_required" == error.code
+    assert withdrawn is error.__cause__
+
+
+def test_a_users_verdict_may_ask_for_a_person_about_any_error() -> None:
+    error = over(STEADY, dial(HandshakeError("pay", status=402), override=Verdict.INTERACTION))
+
+    assert isinstance(error, InteractionRequired)
+    assert error.code is None
+
+
 def test_another_error_is_the_cause_of_the_outcome() -> None:
     gone = HandshakeError("gone", status=410)
 
