@@ -21,6 +21,7 @@ def module_of(page: Page) -> Path | None:
 BLOCKS = [block for page in PAGES if module_of(page) is None for block in page.blocks("python")]
 
 
+@pytest.mark.slow  # a process each, as a user would start it
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 async def test_a_block_runs_and_prints_what_the_page_says(block: Block, tmp_path: Path):
     async with world() as around:
