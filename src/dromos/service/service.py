@@ -10,7 +10,7 @@ from dromos.bridge import Bridge
 from dromos.config.errors import ConfigError
 from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
-from dromos.service.outcome import CLEAN, FAILED, is_refusal, status_of
+from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
 from dromos.service.pulse import Pulse
 from dromos.service.signals import stopping
 from dromos.service.systemd import Notifier, here
@@ -146,9 +146,9 @@ class Service:
         if isinstance(error, SystemExit):
             return _exit_status(error)
         status = status_of(error)
+        told = "; ".join(f"{type(each).__name__}: {each}" for each in leaves(error))
         # A traceback helps where it may be the program's fault.
-        trace = error if status == FAILED else None
-        _log.error("ended by %s: %s", type(error).__name__, error, exc_info=trace)
+        _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
         return status
 
 
