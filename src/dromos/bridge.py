@@ -146,6 +146,7 @@ class Bridge:
             handler_errors: `"log"` (default) goes on when a callback raises; `"raise"`
                 ends the session.
             allow_insecure_transport: Allow `ws://` to other machines, with one warning.
+                Default False.
 
         Raises:
             TypeError: If an argument has the wrong type; the message names it.
