@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import itertools
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
@@ -47,11 +46,11 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Census, Snapshot, Vitals
+from dromos.snapshot import Census, Snapshot
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
-__all__ = ["Bridge", "is_hopeless", "is_hopeless_dial", "may_heal"]
+__all__ = ["Bridge", "is_hopeless", "may_heal"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -147,6 +146,7 @@ class Bridge:
             handler_errors: `"log"` (default) goes on when a callback raises; `"raise"`
                 ends the session.
             allow_insecure_transport: Allow `ws://` to other machines, with one warning.
+                Default False.
 
         Raises:
             TypeError: If an argument has the wrong type; the message names it.
@@ -329,19 +329,8 @@ class Bridge:
         """
         first = whole("offset", offset, least=0)
         end = None if limit is None else first + whole("limit", limit, least=0)
-        chosen = itertools.islice(self._sessions.values(), first, end)
+        chosen = tuple(self._sessions.values())[first:end]
         return tuple(session.snapshot() for session in chosen)
-
-    def vitals(self) -> Vitals:
-        """Return what a health check asks, in a time that 10,000 sessions don't make long."""
-        sessions = self._sessions.values()
-        return Vitals(
-            sessions=len(sessions),
-            open=sum(session.is_open for session in sessions),
-            with_token=sum(session.has_token for session in sessions),
-            stalled=sum(session.is_stalled for session in sessions),
-            draining=self._closed,
-        )
 
     def census(self) -> Census:
         """Return all running sessions added up: cheap enough to ask every few seconds.
@@ -359,6 +348,9 @@ class Bridge:
             received=sum(received for received, _ in traffic),
             sent=sum(sent for _, sent in traffic),
             token_expires_at=min((at for at in expiries if at is not None), default=None),
+            with_token=sum(session.has_token for session in sessions),
+            stalled=sum(session.is_stalled for session in sessions),
+            draining=self._closed,
         )
 
     async def drain(self, timeout: Seconds = 25.0) -> None:
@@ -633,14 +625,6 @@ def _observers(
 def is_hopeless(error: TokenError) -> bool:
     """Whether a source that never gave a token should not be asked again."""
     return _judge_token(error, worked=False) is not Verdict.TRANSIENT
-
-
-def is_hopeless_dial(error: Exception) -> bool:
-    """Whether a session would end with this failure of its first dial."""
-    if isinstance(error, PermanentError):
-        return True
-    verdict = judge(error, stage=Stage.DIAL, worked=False, rejected=False)
-    return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
 
 
 def may_heal(error: PermanentError) -> bool:

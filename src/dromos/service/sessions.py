@@ -5,41 +5,41 @@ from dataclasses import asdict
 from typing import Any
 
 from dromos import __version__
-from dromos.snapshot import Snapshot, Vitals
+from dromos.snapshot import Census, Snapshot
 
 __all__ = ["is_ready", "sessions"]
 
 
 def sessions(
-    snapshots: Sequence[Snapshot], vitals: Vitals, *, now: float, offset: int
+    snapshots: Sequence[Snapshot], census: Census, *, now: float, offset: int
 ) -> dict[str, Any]:
     """Return a page of sessions as JSON values.
 
     Args:
         snapshots: The sessions of this page.
-        vitals: What is true of all of them.
+        census: What is true of all of them.
         now: Unix time, to which the times in it compare.
         offset: How many sessions come before this page.
     """
     return {
         "version": __version__,
         "now": now,
-        "ready": is_ready(vitals),
-        "draining": vitals.draining,
-        "total": vitals.sessions,
-        "open": vitals.open,
+        "ready": is_ready(census),
+        "draining": census.draining,
+        "total": census.sessions,
+        "open": census.open,
         "offset": offset,
         "sessions": [_session(snapshot) for snapshot in snapshots],
     }
 
 
-def is_ready(vitals: Vitals) -> bool:
+def is_ready(census: Census) -> bool:
     """Whether every session has had its first token, and none is being drained.
 
     The far side has no say in it: while it is down there is nothing that another process
     could do better, and a roll-out should not stop for it.
     """
-    return 0 < vitals.sessions == vitals.with_token and not vitals.draining
+    return 0 < census.sessions == census.with_token and not census.draining
 
 
 def _session(snapshot: Snapshot) -> dict[str, Any]:
