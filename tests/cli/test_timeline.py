@@ -112,7 +112,7 @@ def test_what_a_recording_says_can_not_steer_the_terminal(tmp_path):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_pictures_in_the_documents_are_drawn_from_the_recording_beside_them(theme):
     title = "dromos demo: one session through tokens and failures"
-    outcome = timeline(DOCS / "timeline.jsonl", "--theme", theme, "--title", title)
+    outcome = timeline(DOCS / "timeline.jsonl", "--theme", theme, "--title", title, "--width", 840)
 
     assert 0 == outcome.exit_code
     assert (DOCS / f"timeline-{theme}.svg").read_text() == outcome.stdout

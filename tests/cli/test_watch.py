@@ -1,8 +1,11 @@
 """`dromos watch`: the sessions of a real health port, in the order of their trouble."""
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
+import signal
 import sys
 from contextlib import asynccontextmanager
 
@@ -117,6 +120,37 @@ async def test_a_process_that_starts_again_is_waited_for():
             await process.communicate()
 
     assert ({"open": 2}, {"open": 3}) == (first["by_state"], told["by_state"])
+
+
+async def test_a_terminal_gets_a_live_table():
+    async with running() as (server, _):
+        master, slave = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dromos", "watch", str(server.port), "--interval", "0.2"),
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "20"},
+            stdout=slave,
+        )
+        os.close(slave)
+        shown = b""
+        try:
+            while shown.count(b"c-1") < 2:  # drawn twice at least
+                shown += await asyncio.to_thread(os.read, master, 65536)
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = asyncio.create_task(asyncio.to_thread(_drained, master))
+            status = await asyncio.wait_for(process.wait(), 30)
+            await rest
+            os.close(master)
+
+    assert b"2 sessions" in shown
+    assert 130 == status
+
+
+def _drained(descriptor):
+    """Read what is left, so that nobody waits for it to be read."""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while os.read(descriptor, 65536):
+            pass
 
 
 # --- The parts ------------------------------------------------------------------------------------

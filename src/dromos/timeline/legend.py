@@ -16,7 +16,7 @@ WORDS: Final = {
     "handover": "hand-over, nothing interrupted",
     "lost": "link lost",
     "gap": "no link is open",
-    "token": "token; pale: good, but replaced",
+    "token": "token, faint once replaced",
     "refresh": "refresh",
     "failed": "attempt failed",
     "wait": "wait before the next",
