@@ -21,6 +21,7 @@ class FromCode(SphinxDirective):
         name = self.arguments[0]
         if name not in TABLES:
             raise self.error(f"there is no table {name}: {', '.join(TABLES)}")
+        self.env.note_reread()  # in each build: what it is read from may have changed
         return self.parse_text_to_nodes("\n".join(TABLES[name]()), allow_section_headings=True)
 
 

@@ -17,7 +17,7 @@ import dromos
 from dromos import errors, events
 from dromos._core import verdict
 from dromos.config.config import PREFIX
-from dromos.config.table import CONNECTION, SECTIONS
+from dromos.config.table import CONNECTION, SECTIONS, Option
 from dromos.model import Verdict
 from dromos.telemetry.logs import LEVELS, NAMES
 from dromos.telemetry.prometheus import METRICS
@@ -170,35 +170,33 @@ def config_options() -> list[str]:
     lines: list[str] = []
     for section in (*SECTIONS, CONNECTION):
         title = f"[[{section.name}]]" if section is CONNECTION else f"[{section.name}]"
-        rows = [
-            [
-                f"`{option.name}`",
-                option.kind.form,
-                "" if option.is_required else _default(option.default),
-                f"`{option.variable(PREFIX)}`" if option.variable(PREFIX) else "",
-                option.text,
-            ]
-            for option in section.options()
-        ]
-        head = ["Option", "Is", "Default", "Variable", "Means"]
+        rows = [_config_row(option) for option in section.options()]
+        head = ["Option and variable", "Default", "Means"]
         lines += [f"## `{title}`", "", *_table(head, rows), ""]
     return lines
 
 
+def _config_row(option: Option) -> list[str]:
+    variable = option.variable(PREFIX)
+    name = f"`{option.name}`<br>`{variable}`" if variable else f"`{option.name}`"
+    default = "" if option.is_required else _default(option.default)
+    return [name, default, f"{option.text} *Form: {option.kind.form}.*"]
+
+
 def metrics() -> list[str]:
-    """Every metric, with its labels and its name in OpenTelemetry."""
-    rows = [
-        [
-            f"`{metric.name}`",
-            metric.kind,
-            ", ".join(f"`{label}`" for label in metric.labels),
-            f"`{metric.otel}`",
-            metric.unit,
-            metric.meaning,
-        ]
-        for metric in METRICS
-    ]
-    return _table(["Prometheus", "Kind", "Labels", "OpenTelemetry", "Unit", "Tells"], rows)
+    """Every metric, with its labels."""
+    rows = []
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        by = f", by {labels}" if labels else ""
+        rows.append([f"`{metric.name}`<br>{metric.kind}{by}", metric.meaning])
+    return _table(["Metric", "Tells"], rows)
+
+
+def otel_metrics() -> list[str]:
+    """The same in OpenTelemetry."""
+    rows = [[f"`{metric.name}`", f"`{metric.otel}`", f"`{metric.unit}`"] for metric in METRICS]
+    return _table(["In Prometheus", "In OpenTelemetry", "Unit"], rows)
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
@@ -216,6 +214,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "outbox-options": outbox_options,
     "config-options": config_options,
     "metrics": metrics,
+    "otel-metrics": otel_metrics,
     "snapshot": snapshot_facts,
     "counters": counters,
 }
