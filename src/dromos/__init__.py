@@ -35,12 +35,13 @@ from dromos.model import (
     Token,
     Verdict,
 )
-from dromos.snapshot import Counters, Snapshot
+from dromos.snapshot import Census, Counters, Snapshot
 
 __all__ = [
     "AuthStrategy",
     "Bridge",
     "BridgeError",
+    "Census",
     "Connection",
     "ConnectionClosed",
     "Counters",

@@ -6,7 +6,8 @@ import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
@@ -45,7 +46,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Snapshot
+from dromos.snapshot import Census, Snapshot
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -187,6 +188,44 @@ class Bridge:
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
 
+    @classmethod
+    def standard(
+        cls,
+        tokens: TokenProvider | TokenSource,
+        *,
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return a bridge that is ready to be operated: JSON logs and Prometheus metrics.
+
+        Logs go to standard output, metrics to `prometheus_client.REGISTRY`.  Any number of
+        them may be made in a process; those with the same labels add up.
+
+            bridge = Bridge.standard(tokens, labels={"agent_id": "a-7"})
+
+        Args:
+            tokens: As for the constructor.
+            labels: What every line and every metric is labelled with.  None (default): nothing.
+            **options: Those of the constructor.  A `logger` takes the place of the JSON one;
+                an `on_event` is called besides.
+
+        Raises:
+            ImportError: If `prometheus-client` is not installed (`dromos[prometheus]`).
+            TypeError: If an argument has the wrong type; the message names it.
+            ValueError: If an argument has a value that can't work; the message names it.
+        """
+        # Imported here: whoever does not want them does not pay for them.
+        from dromos.telemetry.formatters import json_logger
+        from dromos.telemetry.prometheus import PrometheusMetrics
+
+        metrics = PrometheusMetrics(labels=labels)
+        if options.get("logger") is None:
+            options["logger"] = json_logger(labels)
+        bridge = cls(tokens, **options)
+        bridge._observers.append(metrics.on_event)
+        metrics.watch(bridge)
+        return bridge
+
     async def maintain_websocket(
         self,
         connection_id: str,
@@ -274,7 +313,25 @@ class Bridge:
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """Return what each running session looks like now, the oldest first."""
-        return tuple(session.snapshot() for session in self._sessions.values())
+        return tuple(session.snapshot() for session in tuple(self._sessions.values()))
+
+    def census(self) -> Census:
+        """Return all running sessions added up: cheap enough to ask every few seconds.
+
+        Another thread may ask, such as one that serves metrics: each figure is right, though
+        not all are of the same instant.
+        """
+        # Copied at once: the loop's thread begins and ends sessions meanwhile.
+        sessions = tuple(self._sessions.values())
+        traffic = [session.traffic() for session in sessions]
+        expiries = [session.token_expires_at for session in sessions]
+        return Census(
+            at=self._wall(),
+            states=Counter(session.phase for session in sessions),
+            received=sum(received for received, _ in traffic),
+            sent=sum(sent for _, sent in traffic),
+            token_expires_at=min((at for at in expiries if at is not None), default=None),
+        )
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.

@@ -256,7 +256,11 @@ class Dialer(Protocol):
 
 
 class Logger(Protocol):
-    """A structured logger: an event name and fields."""
+    """A structured logger: an event name and fields.
+
+    Two more are looked for and may be left out: `warning`, called like `error` with what
+    the bridge deals with itself, and `debug`, called like `info`.
+    """
 
     def info(self, msg: str, /, **fields: Any) -> None:
         """Log that the bridge did its work."""

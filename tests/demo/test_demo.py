@@ -63,10 +63,12 @@ async def test_the_whole_demonstration_goes_as_scripted_and_its_summary_adds_up(
     assert summary["written"] >= summary["handled"] + in_flight
     # What the bridge reported agrees with what the far side and the gateway counted.
     events = [line["event"] for line in lines if line["type"] == "event"]
-    assert summary["handovers"] == events.count("HandedOver") >= 1
-    assert summary["reconnects"] == events.count("Connected") - 1 == len(summary["gaps"]) == 4
-    assert summary["links"] == events.count("LinkOpened")
-    assert summary["refreshes"] == events.count("RefreshStarted")
+    assert summary["handovers"] == events.count("bridge.handed_over") >= 1
+    assert (
+        summary["reconnects"] == events.count("bridge.connected") - 1 == len(summary["gaps"]) == 4
+    )
+    assert summary["links"] == events.count("bridge.link_opened")
+    assert summary["refreshes"] == events.count("bridge.refresh_started")
     assert summary["lost_in_handovers"] == summary["expired_links"] == 0
     # One hand-over in detail: the new link was open before the old one was let go.
     [shown] = [line for line in lines if line["type"] == "handover"]

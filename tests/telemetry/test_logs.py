@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 
@@ -10,12 +10,7 @@ from dromos import events
 from dromos.errors import ConnectionClosed
 from dromos.events import BridgeEvent
 from dromos.telemetry.logs import NAMES, adapt, log_events
-
-KINDS = [
-    kind
-    for name in events.__all__
-    if (kind := getattr(events, name)) is not BridgeEvent and issubclass(kind, BridgeEvent)
-]
+from tests.telemetry.examples import KINDS, example
 
 
 class Lines:
@@ -29,19 +24,6 @@ class Lines:
 
     def error(self, msg: str, /, **facts: Any) -> None:
         self.lines.append(("error", msg, facts))
-
-
-def example(kind: type[BridgeEvent]) -> BridgeEvent:
-    """An event of this kind, with something in every field."""
-    hints = get_type_hints(kind)
-    samples: dict[Any, Any] = {int: 3, float: 1.5, str: "x", bool: True}
-    values: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.name == "error":
-            values["error"] = ConnectionClosed(code=1006)
-        else:
-            values[field.name] = samples.get(hints[field.name], 2)
-    return kind(**values)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,6 +53,59 @@ def test_a_clean_end_is_no_error_and_another_one_is() -> None:
     log(events.SessionEnded(error=RuntimeError("no")))
 
     assert ["info", "error"] == [level for level, _, _ in lines.lines]
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (events.LatencyMeasured(link=1, seconds=0.1), logging.DEBUG),
+        (events.HandedOver(old=1, new=2), logging.INFO),
+        (events.Disconnected(error=None), logging.INFO),
+        (events.Disconnected(error=ConnectionClosed(code=1006)), logging.WARNING),
+        (events.AttemptFailed(error=ValueError("no"), verdict="TRANSIENT"), logging.WARNING),
+        (events.RenewalFailed(error=ValueError("no"), retry_in=5.0), logging.WARNING),
+        (events.RenewalFailed(error=ValueError("no"), retry_in=None), logging.ERROR),
+        (events.EndDeferred(error=ValueError("no")), logging.ERROR),
+        (events.SessionEnded(error=ValueError("no")), logging.ERROR),
+    ],
+)
+def test_it_is_an_error_only_where_the_bridge_can_not_help_itself(
+    event: BridgeEvent, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    log_events(adapt(logging.getLogger("agent")))(event)
+
+    assert [level] == [record.levelno for record in caplog.records]
+
+
+def test_a_logger_with_the_two_methods_of_the_specification_gets_warnings_as_errors() -> None:
+    lines = Lines()
+    log = log_events(lines)
+
+    log(events.LatencyMeasured(link=1, seconds=0.1))
+    log(events.AttemptFailed(error=ValueError("no"), verdict="TRANSIENT"))
+
+    assert ["info", "error"] == [level for level, _, _ in lines.lines]
+
+
+def test_a_logger_that_has_more_levels_is_called_with_them() -> None:
+    class More(Lines):
+        def debug(self, msg: str, /, **facts: Any) -> None:
+            self.lines.append(("debug", msg, facts))
+
+        def warning(self, msg: str, /, **facts: Any) -> None:
+            self.lines.append(("warning", msg, facts))
+
+    lines = More()
+    log = log_events(lines)
+    failed = ValueError("no")
+
+    log(events.LatencyMeasured(link=1, seconds=0.1))
+    log(events.AttemptFailed(error=failed, verdict="TRANSIENT"))
+
+    assert ["debug", "warning"] == [level for level, _, _ in lines.lines]
+    assert failed is lines.lines[1][2]["error"]
 
 
 def test_a_slow_handler_is_told_of_once_a_session() -> None:

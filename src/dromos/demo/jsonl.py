@@ -7,9 +7,9 @@ from typing import IO, Any
 
 from dromos.demo.overlap import HandOver
 from dromos.demo.summary import Step, Summary
-from dromos.demo.words import as_json
 from dromos.demo.world import Plan, World
 from dromos.events import BridgeEvent
+from dromos.telemetry.json_lines import as_record
 
 __all__ = ["JsonView"]
 
@@ -18,7 +18,8 @@ class JsonView:
     """Writes a JSON object for each event and step.
 
     Each has a `type`: `"begin"`, `"event"`, `"step"`, `"handover"` or `"summary"`; and `t`,
-    the seconds since the beginning.
+    the seconds since the beginning.  An event has all that `dromos.telemetry.json_lines` writes
+    besides, so whatever reads such lines reads a demonstration too.
     """
 
     def __init__(self, out: IO[str]) -> None:
@@ -30,7 +31,7 @@ class JsonView:
 
     def on_event(self, event: BridgeEvent, elapsed: float) -> None:
         """Write an event."""
-        self._write("event", elapsed, **as_json(event))
+        self._write("event", elapsed, **as_record(event))
 
     def on_step(self, plan: Plan, step: Step | None, elapsed: float) -> None:
         """Write that a step began, or what came of it."""

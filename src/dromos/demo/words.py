@@ -1,11 +1,8 @@
 """One sentence for each event, for people who watch."""
 
-from typing import Any
-
 from dromos import events
-from dromos.errors import ConnectionClosed
 
-__all__ = ["as_json", "describe", "escape"]
+__all__ = ["describe", "escape"]
 
 
 def describe(event: events.BridgeEvent) -> str | None:
@@ -83,23 +80,6 @@ def _good_for(expires_in: float | None) -> str:
 
 def _again(delay: float | None) -> str:
     return "no further try" if delay is None else f"in {delay:.1f} s"
-
-
-def as_json(event: events.BridgeEvent) -> dict[str, Any]:
-    """Return an event's members as plain values, its class as `event`."""
-    plain: dict[str, Any] = {"event": type(event).__name__}
-    for name, field in type(event).__dataclass_fields__.items():
-        if not field.repr:
-            continue
-        value = getattr(event, name)
-        if isinstance(value, ConnectionClosed):
-            value = {"type": "ConnectionClosed", "code": value.code, "reason": value.reason}
-        elif isinstance(value, Exception):
-            value = {"type": type(value).__name__, "message": str(value)}
-        elif isinstance(value, float):
-            value = round(value, 4)
-        plain[name] = value
-    return plain
 
 
 def escape(text: str) -> str:

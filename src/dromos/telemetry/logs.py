@@ -1,61 +1,51 @@
 """Renders bridge events as calls of a structured logger."""
 
+import json
 import logging
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, Final, cast
 
 from dromos import events
 from dromos.events import BridgeEvent
 from dromos.interfaces import Logger
+from dromos.telemetry.facts import NAMES, facts, text_of
 
-__all__ = ["adapt", "log_events"]
+__all__ = ["LEVELS", "NAMES", "adapt", "level_of", "log_events"]
 
-NAMES: Final[dict[type[BridgeEvent], str]] = {
-    events.SessionStarted: "bridge.session_started",
-    events.SessionEnded: "bridge.session_ended",
-    events.TokenObtained: "bridge.token_obtained",
-    events.RefreshStarted: "bridge.refresh_started",
-    events.RenewalFailed: "bridge.renewal_failed",
-    events.RenewalStopped: "bridge.renewal_stopped",
-    events.AttemptStarted: "bridge.attempt_started",
-    events.AttemptFailed: "bridge.attempt_failed",
-    events.RetryScheduled: "bridge.retry_scheduled",
-    events.Flapped: "bridge.flapped",
-    events.LinkOpened: "bridge.link_opened",
-    events.LinkLost: "bridge.link_lost",
-    events.LatencyMeasured: "bridge.latency_measured",
-    events.Connected: "bridge.connected",
-    events.Disconnected: "bridge.disconnected",
-    events.HandedOver: "bridge.handed_over",
-    events.DepartureAnnounced: "bridge.departure_announced",
-    events.EndDeferred: "bridge.end_deferred",
-    events.HandlerFailed: "bridge.handler_failed",
-    events.ReadingPaused: "bridge.reading_paused",
-    events.MessagesDropped: "bridge.messages_dropped",
-    events.LoopBlocked: "bridge.loop_blocked",
-    events.DuplicatesDropped: "bridge.duplicates_dropped",
-    events.DeliveryUnknown: "bridge.delivery_unknown",
-    events.MessagesUnsent: "bridge.messages_unsent",
-    events.SuspendDetected: "bridge.suspend_detected",
+LEVELS: Final[dict[type[BridgeEvent], int]] = {
+    events.LatencyMeasured: logging.DEBUG,
+    events.AttemptFailed: logging.WARNING,
+    events.Flapped: logging.WARNING,
+    events.RenewalStopped: logging.WARNING,
+    events.ReadingPaused: logging.WARNING,
+    events.LoopBlocked: logging.WARNING,
+    events.MessagesDropped: logging.WARNING,
+    events.MessagesUnsent: logging.WARNING,
+    events.DeliveryUnknown: logging.WARNING,
+    events.SuspendDetected: logging.WARNING,
+    events.EndDeferred: logging.ERROR,
+    events.HandlerFailed: logging.ERROR,
 }
-"""The stable name of each event in logs."""
+"""How loud each event is where it is not INFO; `level_of` knows of three that depend.
 
-_ERRORS: Final = (
-    events.AttemptFailed,
-    events.RenewalFailed,
-    events.EndDeferred,
-    events.HandlerFailed,
-)
+ERROR wakes somebody up, because the bridge can't help itself: a session ends or is about
+to, or the agent's own code raised.  WARNING tells of what the bridge deals with, and of
+messages that may be lost.  A failed attempt is one: another one follows, or else the end of
+the session, which is the error.  A ping's answer comes every 20 s and is for debugging.
+"""
 
-_WARNINGS: Final = (
-    events.ReadingPaused,
-    events.LoopBlocked,
-    events.DeliveryUnknown,
-    events.MessagesUnsent,
-)
-"""The same, with no exception to show."""
-"""Events that somebody should look at; the others are the bridge doing its work."""
+
+def level_of(event: BridgeEvent) -> int:
+    """Return the level of stdlib `logging` at which an event is logged."""
+    match event:
+        case events.SessionEnded(error=Exception()):
+            return logging.ERROR
+        case events.RenewalFailed(retry_in=None):
+            return logging.ERROR
+        case events.RenewalFailed() | events.Disconnected(error=Exception()):
+            return logging.WARNING
+        case _:
+            return LEVELS.get(type(event), logging.INFO)
 
 
 def log_events(logger: Logger) -> Callable[[BridgeEvent], None]:
@@ -64,26 +54,17 @@ def log_events(logger: Logger) -> Callable[[BridgeEvent], None]:
     Args:
         logger: Anything with the two methods of `dromos.interfaces.Logger`.
     """
-    warned: set[tuple[str, int]] = set()
+    warned: set[int] = set()
 
     def log(event: BridgeEvent) -> None:
-        name = NAMES[type(event)]
-        facts = _facts(event)
-        error = facts.pop("error", None)
         if isinstance(event, events.ReadingPaused):
             # Once a session: a slow handler would fill the log with it.
-            if (event.connection_id, event.session) in warned:
+            if event.session in warned:
                 return
-            warned.add((event.connection_id, event.session))
+            warned.add(event.session)
         if isinstance(event, events.SessionEnded):
-            warned.discard((event.connection_id, event.session))
-        ended_badly = isinstance(event, events.SessionEnded) and error is not None
-        if ended_badly or isinstance(event, (*_ERRORS, *_WARNINGS)):
-            logger.error(name, error=error, **facts)
-        elif error is None:
-            logger.info(name, **facts)
-        else:
-            logger.info(name, cause=str(error), **facts)
+            warned.discard(event.session)
+        _say(logger, level_of(event), event)
 
     return log
 
@@ -93,13 +74,16 @@ def adapt(logger: object) -> Logger:
 
     Args:
         logger: A stdlib logger or adapter, a structlog logger, or anything with
-            `info(msg, **fields)` and `error(msg, *, error, **fields)`.
+            `info(msg, **fields)` and `error(msg, *, error, **fields)`.  A `warning` like
+            `error`, and a `debug` like `info`, are used where it has them.
 
     Raises:
         TypeError: If it has no such methods.
     """
     if isinstance(logger, logging.Logger | logging.LoggerAdapter):
         return _StdlibLogger(cast("logging.Logger", logger))
+    if callable(getattr(logger, "try_unbind", None)):  # what only structlog's loggers have
+        return _StructlogLogger(logger)
     for name in ("info", "error"):
         if not callable(getattr(logger, name, None)):
             raise TypeError(
@@ -108,39 +92,94 @@ def adapt(logger: object) -> Logger:
     return cast("Logger", logger)
 
 
-class _StdlibLogger:
+def _say(logger: Logger, level: int, event: BridgeEvent) -> None:
+    name, told = NAMES[type(event)], facts(event)
+    if level >= logging.WARNING:
+        warn = None if level >= logging.ERROR else getattr(logger, "warning", None)
+        told.pop("error", None)
+        (warn or logger.error)(name, error=getattr(event, "error", None), **told)
+    else:
+        debug = getattr(logger, "debug", None) if level == logging.DEBUG else None
+        (debug or logger.info)(name, **told)
+
+
+class _Leveled:
+    """The four methods of a logger, in front of one."""
+
+    def debug(self, msg: str, /, **told: Any) -> None:
+        self._write(logging.DEBUG, msg, None, told)
+
+    def info(self, msg: str, /, **told: Any) -> None:
+        self._write(logging.INFO, msg, None, told)
+
+    def warning(self, msg: str, /, *, error: BaseException | None, **told: Any) -> None:
+        self._write(logging.WARNING, msg, error, told)
+
+    def error(self, msg: str, /, *, error: BaseException | None, **told: Any) -> None:
+        self._write(logging.ERROR, msg, error, told)
+
+    def _write(
+        self, level: int, msg: str, error: BaseException | None, told: dict[str, Any], /
+    ) -> None:
+        raise NotImplementedError
+
+
+class _StdlibLogger(_Leveled):
     """The fields go into `extra`, under `dromos_…`, and into the message for people."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
 
-    def info(self, msg: str, /, **facts: Any) -> None:
-        self._write(logging.INFO, msg, None, facts)
-
-    def error(self, msg: str, /, *, error: BaseException | None, **facts: Any) -> None:
-        self._write(logging.ERROR, msg, error, facts)
-
     def _write(
-        self, level: int, msg: str, error: BaseException | None, facts: dict[str, Any]
+        self, level: int, msg: str, error: BaseException | None, told: dict[str, Any], /
     ) -> None:
         if not self._logger.isEnabledFor(level):
             return
-        text = " ".join([msg, *(f"{name}={_shown(value)}" for name, value in facts.items())])
-        if error is not None:
-            text = f"{text} error={str(error) or type(error).__name__}"
-        extra = {f"dromos_{name}": value for name, value in facts.items()}
+        told |= {} if error is None else {"error": text_of(error)}
+        extra = {f"dromos_{name}": value for name, value in told.items()}
         extra["dromos_event"] = msg
-        # A traceback of the user's own code helps; one of ours would only be noise.
-        with_trace = error if msg == "bridge.handler_failed" else None
-        self._logger.log(level, "%s", text, extra=extra, exc_info=with_trace)
+        text = _sentence(msg, told)
+        self._logger.log(level, "%s", text, extra=extra, exc_info=_trace(msg, error))
+
+
+class _StructlogLogger(_Leveled):
+    """The fields are the event's members, an error's text among them."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def _write(
+        self, level: int, msg: str, error: BaseException | None, told: dict[str, Any], /
+    ) -> None:
+        # Bound anew each time: structlog may be configured after the bridge was made.
+        logger = self._logger.bind()
+        # `AsyncBoundLogger` makes coroutines, which nobody here could await.
+        logger = getattr(logger, "sync_bl", logger)
+        told |= {} if error is None else {"error": text_of(error)}
+        if (trace := _trace(msg, error)) is not None:
+            told["exc_info"] = trace
+        getattr(logger, logging.getLevelName(level).lower())(msg, **told)
+
+
+def _trace(msg: str, error: BaseException | None) -> BaseException | None:
+    """A traceback of the user's own code helps; one of ours would only be noise."""
+    return error if msg == NAMES[events.HandlerFailed] else None
+
+
+def _sentence(msg: str, told: dict[str, Any]) -> str:
+    """Return an event's facts for people: on one line, but for where a callback was blocked."""
+    short = {name: value for name, value in told.items() if name != "stack"}
+    error = short.pop("error", None)
+    words = [msg, *(f"{name}={_shown(value)}" for name, value in short.items())]
+    if error is not None:
+        words.append(f"error={error if error.isprintable() else json.dumps(error)}")
+    line = " ".join(words)
+    return f"{line}\n{told['stack']}" if "stack" in told else line
 
 
 def _shown(value: object) -> str:
-    """Milliseconds are enough for people; the extra fields have all digits."""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _facts(event: BridgeEvent) -> dict[str, Any]:
-    # What does not show itself in a `repr` has no place in a log either.
-    shown = (field for field in fields(event) if field.name != "at" and field.repr)
-    return {field.name: getattr(event, field.name) for field in shown}
+    """Milliseconds are enough for people, and a text must not look like two facts or two lines."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    return text if text.isprintable() and not set(text) & set(' "=') else json.dumps(text)
