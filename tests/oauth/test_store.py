@@ -380,6 +380,21 @@ async def test_a_grant_that_was_cut_anywhere_is_none(path: Path) -> None:
         await failure(store.load())
 
 
+@pytest.mark.parametrize("count", [10, 10_000, 100_000])
+async def test_what_is_saved_can_be_loaded_whatever_a_server_says_of_scopes(
+    path: Path, count: int
+) -> None:
+    scopes = tuple(f"scope-{number}" for number in range(count))
+    store = FileStore(path)
+
+    await store.save(StoredGrant(refresh_token=Secret("rt-2"), seed="s", scopes=scopes))
+
+    kept = await store.load()
+    assert kept is not None
+    assert Secret("rt-2") == kept.refresh_token
+    assert (scopes if count <= 10_000 else None) == kept.scopes
+
+
 async def test_an_empty_file_is_a_place_to_begin(path: Path) -> None:
     write(path, "")
 

@@ -320,13 +320,20 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _encoded(grant: StoredGrant) -> bytes:
+    data = _written(grant, grant.scopes)
+    # Tokens are bounded where they come from, and scopes are not: what would not be read
+    # again must not be written, or the grant is lost for a list that only informs.
+    return data if len(data) <= LARGEST_FILE else _written(grant, None)
+
+
+def _written(grant: StoredGrant, scopes: tuple[str, ...] | None) -> bytes:
     told = {
         "version": _VERSION,
         "refresh_token": _revealed(grant.refresh_token),
         "access_token": _revealed(grant.access_token),
         "expires_at": grant.expires_at,
         "lifetime": grant.lifetime,
-        "scopes": None if grant.scopes is None else list(grant.scopes),
+        "scopes": None if scopes is None else list(scopes),
         "dpop_key": _revealed(grant.dpop_key),
         "seed": grant.seed,
     }
