@@ -393,6 +393,7 @@ UNUSABLE = {
     "a type that is none": token(token_type=7),
     "cut off": replace(token(), flaw="it was over 1 MiB"),
     "form without fields": answer(b"hello", content_type=FORM),
+    "form of a million fields": answer(b"access_token=at&a=" + b"&a=" * 300_000, content_type=FORM),
 }
 
 

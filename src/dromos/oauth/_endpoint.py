@@ -45,6 +45,7 @@ ANSWER_LOST: Final = "answer_lost"
 """The code of an error after which nobody knows what the server has done."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
+_MOST_FIELDS: Final = 1000  # a hundred thousand would block the loop for a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +255,10 @@ def told_of(answer: Answer) -> Mapping[str, Any] | None:
     """Return an answer's fields: JSON, or a form, as some servers still have it."""
     if answer.headers.get("content-type", "").lower().startswith(_FORM):
         text = answer.body.decode("utf-8", "replace")
-        return dict(parse_qsl(text)) if "=" in text else None
+        try:
+            return dict(parse_qsl(text, max_num_fields=_MOST_FIELDS)) if "=" in text else None
+        except ValueError:
+            return None
     return fields(answer)
 
 
