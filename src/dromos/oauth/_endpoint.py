@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode
 
 from dromos.errors import TokenError
@@ -39,8 +39,14 @@ _log: Final = logging.getLogger("dromos.oauth")
 _SHORTEST_SECRET: Final = 6  # a shorter one would cut ordinary words out of messages
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _LONGEST_CLAIMS: Final = 4096
+_MOST_NUMBERS: Final = 16
 # What a wrong clock looks like from outside; a refresh token that is refused is just that.
 _CLOCK_CODES: Final = frozenset({"invalid_client", "invalid_dpop_proof"})
+# oidc-provider, certified as it is, says invalid_grant to both.
+_NOT_ONLY_THE_GRANT: Final = (
+    "; a wrong clock is the usual reason, and a DPoP proof or a client certificate that is "
+    "missing another"
+)
 ANSWER_LOST: Final = "answer_lost"
 """The code of an error after which nobody knows what the server has done."""
 
@@ -291,6 +297,8 @@ def _refusal(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> TokenError:
         about += f", a redirect to {where}, and redirects are not followed"
     elif code or text:
         about += f" ({': '.join(filter(None, (code, text)))})"
+    if code == "invalid_grant" and sent.asking.step == "token":
+        about += _NOT_ONLY_THE_GRANT
     claims = told.get("claims")
     return TokenError(
         about,
@@ -300,6 +308,7 @@ def _refusal(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> TokenError:
         step=sent.asking.step,
         origin=sent.origin,
         suberror=error_code(told.get("suberror"), secrets=sent.secrets),
+        error_codes=_numbers(told.get("error_codes")),
         claims=claims if _is_showable(claims, sent) else None,
         correlation_id=_correlation(answer, sent, told),
     )
@@ -343,6 +352,13 @@ def _is_showable(claims: object, sent: Sent) -> bool:
     if not isinstance(claims, str) or len(claims) > _LONGEST_CLAIMS:
         return False
     return not any(secret in claims for secret in sent.secrets)
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        return ()
+    listed = cast("list[object]", value)[:_MOST_NUMBERS]
+    return tuple(one for one in listed if type(one) is int and 0 <= one < 10**7)
 
 
 def _correlation(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> str:
