@@ -774,20 +774,30 @@ async def test_16_no_body_of_a_refused_handshake_changes_its_class(
 FORGED = f"\x1b[31mno\x1b[0m\r\n2026-11-23 CRITICAL forged {CANARY}-key \u202e\x00\x07 {CANARY}"
 
 
-@pytest.mark.parametrize("status", [400, 401, 503])
+ESCAPES = "\x1b[31mno\x1b[0m\r\n2026-11-23 CRITICAL forged \u202e\x00\x07"
+"""Without a secret, for which alone a text is dropped."""
+
+
+@pytest.mark.parametrize("said", [FORGED, ESCAPES], ids=["with a secret", "without"])
+@pytest.mark.parametrize("status", [400, 503])
 @pytest.mark.parametrize("field", ["error", "error_description", "message", "detail", "code"])
 @each_way
 async def test_17_what_a_token_server_says_is_cleaned(
-    server: ScriptedGateway, way: Way, field: str, status: int
+    server: ScriptedGateway, way: Way, field: str, status: int, said: str
 ):
-    told = {"error": "invalid_thing", field: FORGED, "claims": FORGED, "suberror": FORGED}
+    told = {"error": "invalid_thing", field: said, "claims": said, "suberror": said}
     fields = {"X-Correlation-Id": f"{CANARY}-key", "Location": f"https://{CANARY}.example/"}
     server.on(way.method, way.path, json_reply(json.dumps(told), status=status, **fields))
 
     error = await refused(way, server.url)
 
-    assert "\x1b" not in everything(error)
+    assert [] == [one for one in vars(error).values() if isinstance(one, str) and _steers(one)]
     assert len(str(error)) < 600
+
+
+def _steers(text: str) -> bool:
+    """Whether a terminal or a reader of logs would do anything but show it."""
+    return not text.isprintable()
 
 
 @pytest.mark.parametrize("way", [*GATEWAY, *GRANTS], ids=str)

@@ -349,7 +349,8 @@ def _about(answer: Answer, sent: Sent) -> str:
 
 
 def _is_showable(claims: object, sent: Sent) -> bool:
-    if not isinstance(claims, str) or len(claims) > _LONGEST_CLAIMS:
+    # JSON escapes what does not print, so nothing real is lost.
+    if not isinstance(claims, str) or len(claims) > _LONGEST_CLAIMS or not claims.isprintable():
         return False
     return not any(secret in claims for secret in sent.secrets)
 
