@@ -238,18 +238,23 @@ class _Hold:
 
     def take(self) -> bool:
         """Take the lock if it is free; True if it is ours."""
+        # Not under the mutex: a file system may hang, and `release` is called on the loop.
+        descriptor = _locked(self._path)
         with self._mutex:
             if not self._is_over:
-                self._descriptor = _locked(self._path)
-            return self._descriptor is not None
+                self._descriptor = descriptor
+                return descriptor is not None
+        if descriptor is not None:
+            _unlock(descriptor)
+        return False
 
     def release(self) -> None:
         """Let it go, now or when it has been taken."""
         with self._mutex:
             self._is_over = True
-            if self._descriptor is not None:
-                _unlock(self._descriptor)
-                self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            _unlock(descriptor)
 
 
 def _locked(path: str) -> int | None:
