@@ -58,7 +58,7 @@ class SigningKey:
         fitting = _fitting(self._key)
         if fitting is None:
             raise ValueError(f"{name} must be an RSA, elliptic curve or Edwards curve key")
-        if fitting == "RS256" and self._key.key_size < _LEAST_RSA:
+        if _is_short(self._key):
             raise ValueError(f"{name} has fewer than {_LEAST_RSA} bits (RFC 7518, 3.3)")
         if algorithm is not None and algorithm[:2] not in _families(fitting):
             raise ValueError(f"{name} can't sign with {algorithm}")
@@ -198,6 +198,12 @@ def _fitting(key: "PrivateKeyTypes") -> str | None:
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         return "EdDSA"
     return None
+
+
+def _is_short(key: "PrivateKeyTypes") -> bool:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return isinstance(key, rsa.RSAPrivateKey) and key.key_size < _LEAST_RSA
 
 
 def _families(fitting: str) -> tuple[str, ...]:
