@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
-from dromos.redaction import REDACTED
+from dromos.redaction import REDACTED, unseen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -25,6 +25,8 @@ _ALGORITHMS: Final = frozenset(
     }
 )
 """What may sign.  Neither `none` nor a shared secret proves that anybody holds a key."""
+
+_LEAST_RSA: Final = 2048
 
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
@@ -40,11 +42,13 @@ class SigningKey:
 
     Raises:
         ImportError: If PyJWT with cryptography is not installed.
-        ValueError: If the key can't be read, is public, or does not fit the algorithm.
+        ValueError: If the key can't be read, is public, is RSA of under 2048 bits, or does
+            not fit the algorithm.
     """
 
     __slots__ = ("_key", "algorithm")
 
+    @unseen
     def __init__(
         self, key: str | bytes, *, algorithm: str | None = None, name: str = "private_key"
     ) -> None:
@@ -54,6 +58,8 @@ class SigningKey:
         fitting = _fitting(self._key)
         if fitting is None:
             raise ValueError(f"{name} must be an RSA, elliptic curve or Edwards curve key")
+        if _is_short(self._key):
+            raise ValueError(f"{name} has fewer than {_LEAST_RSA} bits (RFC 7518, 3.3)")
         if algorithm is not None and algorithm[:2] not in _families(fitting):
             raise ValueError(f"{name} can't sign with {algorithm}")
         if fitting[:2] == "ES" and algorithm not in (None, fitting):
@@ -88,6 +94,7 @@ class ProofKey(SigningKey):
 
     __slots__ = ()
 
+    @unseen
     def __init__(self, jwk: str | bytes | None = None) -> None:
         super().__init__(_new_key() if jwk is None else jwk, name="dpop")
 
@@ -191,6 +198,12 @@ def _fitting(key: "PrivateKeyTypes") -> str | None:
     if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         return "EdDSA"
     return None
+
+
+def _is_short(key: "PrivateKeyTypes") -> bool:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return isinstance(key, rsa.RSAPrivateKey) and key.key_size < _LEAST_RSA
 
 
 def _families(fitting: str) -> tuple[str, ...]:

@@ -102,6 +102,7 @@ class TokenError(BridgeError):
         source: `"gateway"` or `"oauth"`: which table of verdicts applies.
         origin: Scheme, host and port of the endpoint, or None.
         suberror: What some servers add to the code, or None.
+        error_codes: The numbers that some servers have for it, such as Entra's AADSTS codes.
         claims: What the server wants to be told with the next request (a claims challenge),
             or None.
         correlation_id: What the server calls this exchange in its logs; ours where it
@@ -120,6 +121,7 @@ class TokenError(BridgeError):
         source: str = "oauth",
         origin: str | None = None,
         suberror: str | None = None,
+        error_codes: tuple[int, ...] = (),
         claims: str | None = None,
         correlation_id: str | None = None,
     ) -> None:
@@ -128,6 +130,7 @@ class TokenError(BridgeError):
         self.code = code
         self.retry_after = None if retry_after is None else float(retry_after)
         self.suberror = suberror
+        self.error_codes = error_codes
         self.claims = claims
         self.correlation_id = correlation_id
         self.step = step

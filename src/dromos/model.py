@@ -214,13 +214,20 @@ class Credentials(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Credentials):
             return NotImplemented
-        return hmac.compare_digest(self._canonical(), other._canonical())
+        mine, theirs = self._canonical(), other._canonical()
+        if mine is None or theirs is None:
+            return self is other
+        return hmac.compare_digest(mine, theirs)
 
     # A hash in a log or a set's order would be a fingerprint of the secret.
     __hash__ = None  # type: ignore[assignment]
 
-    def _canonical(self) -> bytes:
-        return json.dumps(self._values, sort_keys=True, default=repr).encode()
+    def _canonical(self) -> bytes | None:
+        """Return the values in one spelling; None if they are no JSON values."""
+        try:
+            return json.dumps(self._values, sort_keys=True, default=repr).encode()
+        except (TypeError, ValueError, RecursionError):  # whose frames hold the values
+            return None
 
     def __reduce_ex__(self, protocol: object, /) -> NoReturn:
         raise TypeError("credentials can't be copied or pickled: they are secret")

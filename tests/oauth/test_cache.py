@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import math
+import traceback
 import weakref
 from typing import Any
 
@@ -841,6 +842,43 @@ async def test_a_provider_that_returns_no_token_is_a_malformed_answer(
 
     assert caught.value.malformed
     assert "token" == caught.value.step
+
+
+def circular() -> Any:
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+def deep() -> Any:
+    found: list[Any] = []
+    for _ in range(100_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "odd", [{1: 2, "b": 3}, circular(), deep()], ids=["keys", "circle", "deep"]
+)
+@pytest.mark.parametrize("where", ["credentials", "config"])
+async def test_3_a_token_that_is_no_json_is_a_malformed_answer_and_in_no_frame(
+    cache: TokenCache, provider: FakeProvider, odd: Any, where: str
+):
+    secret = {"access_token": "CANARY-5f3a", **({"odd": odd} if where == "credentials" else {})}
+    token = Token(secret, AuthStrategy("mine", {"odd": odd} if where == "config" else {}))
+    provider.token = lambda: token  # type: ignore[method-assign]
+
+    with pytest.raises(TokenError, match="plain JSON") as caught:
+        await dial(cache)
+
+    assert caught.value.malformed
+    frames = traceback.walk_tb(caught.value.__traceback__)
+    ours = [frame for frame, _ in frames if "/dromos/" in frame.f_code.co_filename]
+    assert ours
+    for frame in ours:
+        assert "_mark" != frame.f_code.co_name
+    assert caught.value.__context__ is None
+    assert (token == Token({"access_token": "x"})) is False
 
 
 async def test_a_refresh_that_returns_no_token_is_a_malformed_answer(

@@ -7,7 +7,9 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from dromos._proof import ProofKey
 from dromos.errors import TokenError
 from dromos.model import Token
 from dromos.oauth._client import Client
@@ -205,7 +207,10 @@ def test_a_secret_may_come_from_an_async_function():
     assert "later" == play(service(client_secret=secret).flow(), token()).asked[0].basic()[1]
 
 
-@pytest.mark.parametrize("key", [f"{CANARY}", f"{CANARY}\udcff", b"", 7], ids=ascii)
+KEYS = [f"{CANARY}", f"{CANARY}\udcff", b"", 7, {"d": CANARY}, [CANARY]]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=ascii)
 def test_3_a_function_that_returns_no_key_is_a_clean_error(key: object):
     with pytest.raises((ValueError, TypeError), match="private_key") as caught:
         play(service(private_key=lambda: key).flow())
@@ -898,6 +903,8 @@ def test_26_metadata_that_name_no_issuer_are_refused(told: object):
         "ftp://login.example/token",
         "/token",
         "https://[",
+        f"https://login.example/{'x' * 9000}",
+        "https://login.example/\ud800",
     ],
 )
 def test_26_an_endpoint_that_leads_elsewhere_or_into_the_clear_is_refused(endpoint: str):
@@ -1014,3 +1021,47 @@ def test_3_a_traceback_shows_the_variables_of_a_constructor_that_refuses(make: A
         make()
 
     assert traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("client_id", {"client_id": "a\ud800"}),
+        ("scope", {"scope": "a\udcff"}),
+        ("scope", {"scope": ["a\udcff"]}),
+        ("audience", {"audience": "\udcff"}),
+        ("resource", {"resource": ["\udcff"]}),
+        ("key_id", {"key_id": "\udcff"}),
+        ("extra", {"extra": {"x": "\udcff"}}),
+        ("extra", {"extra": {"\udcff": "x"}}),
+    ],
+    ids=ascii,
+)
+def test_3_what_no_form_can_hold_is_refused_before_a_secret_stands_beside_it(
+    name: str, options: Any
+):
+    with pytest.raises(ValueError, match=name) as caught:
+        service(**options)
+
+    assert not isinstance(caught.value, UnicodeError)
+
+
+@pytest.mark.parametrize("claims", [{"iss": 5}, {"iss": "a", "x": {1}}, {"iss": "a", "x": b"y"}])
+def test_claims_that_can_t_be_signed_are_refused_at_once(claims: Any):
+    with pytest.raises(ValueError, match="claims"):
+        JWTBearer(signing_key=pem(EC), claims=claims, token_url=TOKEN_URL)
+
+
+def test_a_short_rsa_key_is_refused_at_once():
+    with pytest.raises(ValueError, match="private_key has fewer than 2048 bits"):
+        service(private_key=pem(rsa.generate_private_key(65537, 1024)))
+
+
+def test_3_a_key_that_can_t_be_read_is_in_no_frame():
+    jwk = json.dumps({"kty": "oct", "k": CANARY})
+    with pytest.raises(ValueError, match="dpop") as caught:
+        ProofKey(jwk)
+
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame.locals for frame in told.stack if "/tests/" not in frame.filename]
+    assert CANARY not in f"{caught.value!r} {ours}"

@@ -589,6 +589,9 @@ async def test_18_a_gateway_that_answers_never_is_given_up_on(gateway: ScriptedG
         (httpx2.ReadTimeout("x"), True, "too long"),
         (httpx2.ConnectError("x"), False, "no connection could be made"),
         (OSError("x"), True, "OSError"),
+        (httpx2.InvalidURL("x"), False, "can't be used"),
+        (UnicodeEncodeError("utf-8", "x", 0, 1, "x"), False, "can't be used"),
+        (RuntimeError("x"), True, "RuntimeError"),
     ],
     ids=repr,
 )
@@ -609,6 +612,30 @@ async def test_what_goes_wrong_is_told_with_whether_the_request_had_left(
     assert isinstance(outcome, NoAnswer)
     assert sent is outcome.sent
     assert reason in outcome.reason
+
+
+# IDNA 2003, by which a URL is checked at once, has a name for this host, and IDNA 2008 has none.
+NO_HOST = "-\xfc.example"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"proxy": f"http://u:{CANARY}@{NO_HOST}:1"}], ids=["", "p"]
+)
+async def test_3_a_url_that_no_request_can_be_made_of_is_told_once_and_without_frames(
+    options: dict[str, Any],
+):
+    host = "far.example" if options else NO_HOST
+    client = OAuthClient(f"https://{host}", bearer=CANARY, **options)
+    with pytest.raises(TokenError, match="can't be used") as caught:
+        await client.get_token("c")
+
+    assert "wrong_url" == caught.value.code
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame.locals for frame in told.stack if "/tests/" not in frame.filename]
+    assert CANARY not in f"{caught.value!r} {ours}"
+    assert told.__context__ is None
+    with pytest.raises(TokenError, match="can't be used"):
+        await client.wait_for_active("c", interval=0.01, timeout=30)
 
 
 async def test_a_success_that_breaks_off_is_no_answer_and_a_refusal_keeps_its_status(
@@ -955,7 +982,9 @@ def test_7_this_machine_and_https_are_allowed(url: str):
         "", "gateway", "ftp://h", "ws://h", "https://", "https:///x", "//h", "https://u:CANARY@h",
         "https://CANARY@h", "https://h?t=CANARY", "https://h#CANARY", "https://h?", "https://h#",
         "https://h:CANARY", "https://h:0", "https://h:70000", "https://h CANARY", "https://h\nCANARY",
-        "https://h\\CANARY", "https://[CANARY", "https://h\0", "https://h/\x7f",
+        "https://h\\CANARY", "https://[CANARY", "https://h\0", "https://h/\x7f", "https://h/\ud800",
+        "https://a..CANARY", "https://\u2028CANARY", "https://h/" + 9000 * "x", "https://[v1.CANARY]",
+        "http://[::1].CANARY.example", "http://[::1]CANARY", "https://" + 64 * "x",
     ],
     ids=ascii,
 )  # fmt: skip
@@ -989,6 +1018,8 @@ def test_a_base_url_that_can_t_be_right_is_refused_without_showing_it(url: str):
         ({"proxy": f"ftp://u:{CANARY}@h"}, ValueError, "proxy"),
         ({"proxy": f"http://u:{CANARY}"}, ValueError, "proxy"),
         ({"proxy": 3}, TypeError, "proxy"),
+        ({"proxy": f"http://u:{CANARY}\ud800@h"}, ValueError, "proxy"),
+        ({"proxy": f"http://u:{CANARY}@\u2028.h"}, ValueError, "proxy"),
         ({"user_agent": "a\nb"}, ValueError, "user_agent"),
         ({"user_agent": 3}, TypeError, "user_agent"),
         ({"connect_timeout": 0}, ValueError, "connect_timeout"),

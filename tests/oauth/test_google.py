@@ -3,10 +3,11 @@
 import asyncio
 import datetime
 import logging
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -156,6 +157,49 @@ async def test_nobody_there_is_transient():
     error = await failure(GoogleToken(person(Gone()), timeout=20))  # type: ignore[arg-type]
 
     assert (T, T) == verdicts(error)
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every name that is looked up: there are none."""
+    asked: list[object] = []
+
+    def look_up(host: object, *_: object, **__: object) -> object:
+        asked.append(host)
+        raise OSError("no names here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+@pytest.mark.parametrize("make", [person, lambda gone: account(gone).with_scopes(["s"])])
+async def test_7_a_secret_does_not_go_in_the_clear_to_another_machine(
+    looked_up: list[object], make: Any
+):
+    class Elsewhere:
+        url = "http://login.example"
+
+    error = await failure(GoogleToken(make(Elsewhere())))
+
+    assert isinstance(error, PermanentError)
+    assert "plain http" in str(error)
+    assert [] == looked_up
+
+
+async def test_7_a_metadata_server_may_be_asked_in_the_clear(looked_up: list[object]):
+    class Metadata(Raising):
+        headers: ClassVar[dict[str, str]] = {"Metadata-Flavor": "Google"}
+
+        def refresh(self, request: Any) -> None:
+            request("http://metadata.example/token", method="GET", headers=self.headers)
+
+    error = await failure(GoogleToken(Metadata(OSError())))
+
+    assert (T, T) == verdicts(error)
+    assert ["metadata.example"] == looked_up
+    Metadata.headers = {"Authorization": CANARY}
+    assert isinstance(await failure(GoogleToken(Metadata(OSError()))), PermanentError)
+    assert ["metadata.example"] == looked_up
 
 
 async def test_the_environment_s_proxy_is_not_asked(

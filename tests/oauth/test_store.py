@@ -380,6 +380,21 @@ async def test_a_grant_that_was_cut_anywhere_is_none(path: Path) -> None:
         await failure(store.load())
 
 
+@pytest.mark.parametrize("count", [10, 10_000, 100_000])
+async def test_what_is_saved_can_be_loaded_whatever_a_server_says_of_scopes(
+    path: Path, count: int
+) -> None:
+    scopes = tuple(f"scope-{number}" for number in range(count))
+    store = FileStore(path)
+
+    await store.save(StoredGrant(refresh_token=Secret("rt-2"), seed="s", scopes=scopes))
+
+    kept = await store.load()
+    assert kept is not None
+    assert Secret("rt-2") == kept.refresh_token
+    assert (scopes if count <= 10_000 else None) == kept.scopes
+
+
 async def test_an_empty_file_is_a_place_to_begin(path: Path) -> None:
     write(path, "")
 
@@ -691,6 +706,31 @@ async def test_a_lock_leaves_one_file_that_nobody_else_may_open(path: Path) -> N
 
     assert [f"{path.name}.lock"] == os.listdir(path.parent)
     assert 0o600 == mode(Path(f"{path}.lock"))
+
+
+async def test_a_lock_that_hangs_does_not_hang_the_loop_and_is_let_go_when_it_comes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_IO_DEADLINE", 0.05)
+    hangs, real, came = threading.Event(), store_module._locked, list[int | None]()
+
+    def slow(place: str) -> int | None:
+        # If it held up the loop, nobody would end this wait.
+        assert hangs.wait(PATIENCE)
+        came.append(real(place))
+        return came[-1]
+
+    monkeypatch.setattr(store_module, "_locked", slow)
+    try:
+        error = await failure(entered(FileStore(path)))
+        assert not hangs.is_set()
+    finally:
+        hangs.set()
+    await until(lambda: came)
+    monkeypatch.setattr(store_module, "_locked", real)
+
+    assert "0.05 s" in str(error)
+    await entered(FileStore(path, lock_timeout=PATIENCE))
 
 
 async def test_a_store_that_hangs_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

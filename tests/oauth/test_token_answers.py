@@ -280,6 +280,31 @@ def test_what_a_person_has_to_be_told_is_kept():
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ([50076, 7000215], (50076, 7000215)),
+        (None, ()),
+        ("50076", ()),
+        ({"50076": 1}, ()),
+        (["50076", True, -1, 1.5, 10**7, None, [1], 3], (3,)),
+        (list(range(1000)), tuple(range(16))),
+    ],
+)
+def test_the_numbers_of_an_error_are_kept(told: object, kept: tuple[int, ...]):
+    error = error_of(by_client(answer({"error": "invalid_client", "error_codes": told}, 401)))
+
+    assert kept == error.error_codes
+
+
+@pytest.mark.parametrize("grant", ISSUING)
+def test_a_refused_grant_may_be_refused_for_what_is_not_the_grant(grant: Grants):
+    error = error_of(grant(refusal("invalid_grant")))
+
+    assert all(word in str(error) for word in ("clock", "DPoP", "certificate"))
+    assert "DPoP" not in str(error_of(by_refresh(refusal("invalid_grant"))))
+
+
 @pytest.mark.parametrize("name", ["x-correlation-id", "x-ms-request-id", "x-request-id"])
 def test_the_servers_name_for_the_exchange_is_kept(name: str):
     assert "abc-1" == error_of(by_client(answer(b"", 500, **{name: "abc-1"}))).correlation_id
@@ -393,6 +418,7 @@ UNUSABLE = {
     "a type that is none": token(token_type=7),
     "cut off": replace(token(), flaw="it was over 1 MiB"),
     "form without fields": answer(b"hello", content_type=FORM),
+    "form of a million fields": answer(b"access_token=at&a=" + b"&a=" * 300_000, content_type=FORM),
 }
 
 

@@ -45,7 +45,7 @@ from dromos.oauth.jwt_bearer import JWTBearer
 from dromos.oauth.refresh_token import RefreshToken
 from dromos.oauth.token_exchange import TokenExchange
 from dromos.testing import FarSide, MemoryDialer
-from dromos.testing.clock import EPOCH
+from dromos.testing.clock import EPOCH, on_loop_time
 from tests.dialers.loopback import Peer, serving
 from tests.oauth.playing import EC, pem
 from tests.oauth.scripted_gateway import Raw, Reply, ScriptedGateway, json_reply
@@ -352,6 +352,11 @@ CLEAR = [
     "http://[::ffff:10.0.0.1]",
     "http://[::]",
     "http://[fe80::1]",
+    "http://[::ffff:127.0.0.1]",
+    "http://[::1%25eth0]",
+    "http://[::1].evil.example",
+    "http://[::1]evil.example",
+    "http://localhost\ud800",
     "http://10.0.0.1",
     "http://2130706433.example",
     "http://2130706433",
@@ -532,29 +537,45 @@ class Issuing:
         )
 
 
-LIVES = ["0", "-1", "1", "2", "5", "60", "300", "315360000", '"3600"', "3600.5", "1e9999", "NaN",
-         "true", "[]"]  # fmt: skip
+# What is said of a lifetime, and how many seconds two requests must then be apart.
+LIVES = {
+    "": 1.0,
+    "0": 1.0,
+    "-1": 1.0,
+    "1": 1.0,
+    "2": 1.0,
+    "5": 1.25,
+    "60": 15.0,
+    "300": 30.0,
+    "315360000": 30.0,
+    '"3600"': 30.0,
+    "3600.5": 30.0,
+    "1e9999": 1.0,
+    "NaN": 1.0,
+    "true": 1.0,
+    "[]": 1.0,
+}
+SHORT = {"1", "2", "5", "60", "300"}
+"""Those of which a session of a quarter of an hour needs several."""
 
 
 @pytest.mark.looptime
-@pytest.mark.parametrize("life", ["", *(f',"expires_in":{life}' for life in LIVES)])
-async def test_12_no_lifetime_makes_a_session_loop(life: str):
-    server = Issuing(life)
+@pytest.mark.parametrize(("life", "floor"), LIVES.items())
+async def test_12_no_lifetime_makes_a_session_loop(life: str, floor: float):
+    server = Issuing(f',"expires_in":{life}' if life else "")
     tokens = ClientCredentials(token_url="https://as.example/token", transport=server, **CLIENT)
     loop = asyncio.get_running_loop()
     tokens._client.wall = lambda: EPOCH + loop.time()
     dialer = MemoryDialer()
-    async with (
-        Bridge(tokens, dialer=dialer, retry_policy=RetryPolicy(min_backoff=1)) as bridge,
-        bridge.connect("c", "wss://far.example") as connection,
-    ):
+    bridge = on_loop_time(Bridge(tokens, dialer=dialer, retry_policy=RetryPolicy(min_backoff=1)))
+    async with bridge, bridge.connect("c", "wss://far.example") as connection:
         await asyncio.sleep(900)
         assert connection.state
 
     gaps = [later - earlier for earlier, later in pairwise(server.asked)]
     assert dialer.dials
-    assert all(gap >= 1.0 for gap in gaps)
-    assert len(server.asked) <= 901
+    assert min(gaps, default=floor) > floor - 1e-9  # the last digit of a binary fraction
+    assert (len(server.asked) > 1) is (life in SHORT)
 
 
 # --- 14: clocks -----------------------------------------------------------------------------------
@@ -753,20 +774,30 @@ async def test_16_no_body_of_a_refused_handshake_changes_its_class(
 FORGED = f"\x1b[31mno\x1b[0m\r\n2026-11-23 CRITICAL forged {CANARY}-key \u202e\x00\x07 {CANARY}"
 
 
-@pytest.mark.parametrize("status", [400, 401, 503])
+ESCAPES = "\x1b[31mno\x1b[0m\r\n2026-11-23 CRITICAL forged \u202e\x00\x07"
+"""Without a secret, for which alone a text is dropped."""
+
+
+@pytest.mark.parametrize("said", [FORGED, ESCAPES], ids=["with a secret", "without"])
+@pytest.mark.parametrize("status", [400, 503])
 @pytest.mark.parametrize("field", ["error", "error_description", "message", "detail", "code"])
 @each_way
 async def test_17_what_a_token_server_says_is_cleaned(
-    server: ScriptedGateway, way: Way, field: str, status: int
+    server: ScriptedGateway, way: Way, field: str, status: int, said: str
 ):
-    told = {"error": "invalid_thing", field: FORGED, "claims": FORGED, "suberror": FORGED}
+    told = {"error": "invalid_thing", field: said, "claims": said, "suberror": said}
     fields = {"X-Correlation-Id": f"{CANARY}-key", "Location": f"https://{CANARY}.example/"}
     server.on(way.method, way.path, json_reply(json.dumps(told), status=status, **fields))
 
     error = await refused(way, server.url)
 
-    assert "\x1b" not in everything(error)
+    assert [] == [one for one in vars(error).values() if isinstance(one, str) and _steers(one)]
     assert len(str(error)) < 600
+
+
+def _steers(text: str) -> bool:
+    """Whether a terminal or a reader of logs would do anything but show it."""
+    return not text.isprintable()
 
 
 @pytest.mark.parametrize("way", [*GATEWAY, *GRANTS], ids=str)
@@ -1050,7 +1081,9 @@ async def test_22_an_id_that_leads_to_another_path_is_refused_by_a_session(
         assert ([], []) == (server.seen, far.attempts)
 
 
-@pytest.mark.parametrize("name", ["a b", "ä", "a;b", "a%b", "a&b=c", "a:b@c", "~", "a+b", "100%"])
+@pytest.mark.parametrize(
+    "name", ["a b", "ä", "a;b", "a%b", "a&b=c", "a:b@c", "~", "a+b", "100%", "a%41"]
+)
 async def test_22_any_other_id_is_one_segment_of_the_path(server: ScriptedGateway, name: str):
     async with OAuthClient(server.url) as oauth:
         with pytest.raises(TokenError):

@@ -125,6 +125,18 @@ DPOP: Final = new_jwk()
 Source = Callable[..., Any]
 
 
+patience = 0.5
+"""Seconds for whatever is asked: somebody has to be given up on, and soon."""
+
+
+@contextmanager
+def patient() -> Generator[None]:
+    """Make what waits for as long as it is left to wait, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys.modules[__name__], "patience", 600.0)
+        yield
+
+
 def common() -> dict[str, Any]:
     return {
         "headers": {
@@ -132,7 +144,7 @@ def common() -> dict[str, Any]:
             "Cookie": f"a={canary('cookie header')}; b=1",
             "X-Login": f"Token {canary('part of a header')}",
         },
-        "timeout": 0.5,
+        "timeout": patience,
         "scope": "one two",
     }
 
@@ -262,7 +274,11 @@ def gateway_of(url: str, **more: Any) -> OAuthClient:
     async def bearer() -> str:
         return token
 
-    options = {"headers": common()["headers"], "token_timeout": 0.5, "refresh_timeout": 0.5}
+    options = {
+        "headers": common()["headers"],
+        "token_timeout": patience,
+        "refresh_timeout": patience,
+    }
     given = bearer if "." in url[-3:] else canary("bearer")
     return OAuthClient(url, bearer=given, **options, **more)
 
@@ -582,7 +598,7 @@ def dialer_of(kind: Callable[..., Any], **more: Any) -> Any:
     return kind(
         headers=headers,
         subprotocols=["chat", canary("dialer subprotocol")],
-        open_timeout=0.5,
+        open_timeout=patience,
         **more,
     )
 
@@ -1012,13 +1028,15 @@ async def hanging(sweep: Sweep) -> None:
     """Look at everybody's stack while everything waits, and at what a cancellation carries."""
     with EchoTokens().threaded() as server, EchoFar().threaded() as far:
         url = f"{server.url}/hang"
-        working: list[Any] = [make(url, **{}).get_token("c") for make in SOURCES]
-        client = gateway_of(url)
+        with patient():
+            working: list[Any] = [make(url, **{}).get_token("c") for make in SOURCES]
+            client = gateway_of(url)
+            dialers = [dialer_of(kind) for kind in (PicowsDialer, WebsocketsDialer)]
         working += [client.get_token("c"), client.refresh_connection("c")]
-        for kind in (PicowsDialer, WebsocketsDialer):
+        for dialer in dialers:
             for source in tokens():
                 there = f"{far.url}/hang?k={canary('query')}"
-                bridge = bridge_of(sweep, source, dialer=dialer_of(kind))
+                bridge = bridge_of(sweep, source, dialer=dialer, connect_timeout=600)
                 working.append(bridge.maintain_websocket("c", there, Agent(sweep, stays=True)))
         working.append(CallableToken(never_token).get_token("c"))
         running = [asyncio.ensure_future(one) for one in working]

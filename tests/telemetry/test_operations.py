@@ -188,6 +188,18 @@ def test_prometheus_itself_takes_every_expression(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not installed")
+def test_alerts_fire_for_who_is_in_trouble_and_not_for_who_is_idle() -> None:
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", str(Path(__file__).with_name("alerts_test.yml"))],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not installed")
 async def test_prometheus_itself_finds_nothing_wrong_with_what_is_exported() -> None:
     registry = prometheus_client.CollectorRegistry()
     metrics = PrometheusMetrics(registry=registry)

@@ -171,7 +171,7 @@ GRANT_CODES: Final[Mapping[str, Verdict]] = MappingProxyType(
         "internal_failure": T,  # [peers]
         "invalid_dpop_proof": B,  # [rfc 9449 5] the clock
         "same_token_returned": P,  # [design] the refused token came back
-        "wrong_url": P,  # [gateway] a 404 that is about the path
+        "wrong_url": P,  # [gateway] a 404 that is about the path; or no request can be made of it
         "expired_token_returned": T,  # [peers] a clock that is ahead
     }
 )

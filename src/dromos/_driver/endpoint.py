@@ -1,12 +1,17 @@
 """Where a session may connect to, and how that is shown."""
 
 import ipaddress
+import re
 import urllib.parse
+from typing import Final
 
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint
 
 __all__ = ["Veiled", "check_made_url", "check_url", "shown"]
+
+_PLAIN: Final = re.compile(r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 class Veiled:
@@ -47,6 +52,9 @@ def _problem(url: str, *, allow_insecure: bool) -> str | None:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:  # whose message may quote the URL, and with it a secret
+        return "is not a valid URL"
+    # urlsplit reads the host `::1` out of `[::1].example`, and no encoding has a lone surrogate.
+    if not _PLAIN.fullmatch(parts.netloc.rpartition("@")[2]) or _SURROGATE.search(url):
         return "is not a valid URL"
     if parts.scheme not in ("ws", "wss"):
         return f"must begin with ws:// or wss://, not {_scheme(url)}"
@@ -105,6 +113,8 @@ def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # Of IPv6 this one only: of ::ffff:127.0.0.1 Python's versions think differently.
+    return str(address) == "::1" if address.version == 6 else address.is_loopback

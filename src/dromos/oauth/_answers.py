@@ -134,9 +134,12 @@ def _token(root: Mapping[str, Any], answer: Answer) -> Reading | str:
         expires_at=_expiry(root, held, answer),
         lifetime=lifetime,
     )
+    mark = _mark(credentials)
+    if mark is None:
+        return "its credentials are nested too deeply"
     return Reading(
         token=token,
-        mark=_mark(credentials),
+        mark=mark,
         refreshable=bool(_either("refresh_token", held, root)),
         lifetime=lifetime,
     )
@@ -229,8 +232,11 @@ def _either(key: str, *places: Mapping[str, Any]) -> Any:
     return next((place[key] for place in places if place.get(key) is not None), None)
 
 
-def _mark(credentials: Mapping[str, Any]) -> bytes:
-    text = json.dumps(credentials, sort_keys=True, default=repr)
+def _mark(credentials: Mapping[str, Any]) -> bytes | None:
+    try:
+        text = json.dumps(credentials, sort_keys=True, default=repr)
+    except RecursionError:  # writing takes a little more of the stack than reading did
+        return None
     return hmac.digest(_KEY, text.encode(errors="surrogatepass"), hashlib.sha256)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "bearer_problem",
     "header_fields",
     "is_loopback",
+    "is_unicode",
     "path_segment",
     "proxy_url",
     "server_url",
@@ -30,6 +31,9 @@ _BEARER: Final = re.compile(r"[\x21-\x7e]{1,16384}", re.ASCII)
 _OURS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
+# What urlsplit reads as `[::1]` may have more behind the bracket, and another reader goes by that.
+_HOST_AND_PORT: Final = re.compile(r"([^\[\]]+|\[[0-9A-Fa-f:.]+(%[\w.~-]+)?\](:[0-9]*)?)", re.ASCII)
+_LONGEST_URL: Final = 8192
 _LONGEST_ID: Final = 512
 _SEPARATORS: Final = frozenset("/\\?#")
 
@@ -108,14 +112,7 @@ def _split(name: str, value: object, *, schemes: tuple[str, ...]) -> SplitResult
     # urlsplit drops some of these without a word, and then reads another URL than we were given.
     if any(ord(char) <= 0x20 or char == "\\" or ord(char) == 0x7F for char in value):
         raise ValueError(f"{name} must not hold spaces, control characters or backslashes")
-    problem = None
-    parts = SplitResult("", "", "", "", "")
-    try:
-        parts = urlsplit(value)
-        if parts.port == 0:
-            problem = "has port 0"
-    except ValueError:  # its message shows the value
-        problem = "is not a URL"
+    parts, problem = _read(value)
     if problem:
         raise ValueError(f"{name} {problem}")
     if parts.scheme not in schemes:
@@ -123,6 +120,28 @@ def _split(name: str, value: object, *, schemes: tuple[str, ...]) -> SplitResult
     if not parts.hostname:
         raise ValueError(f"{name} must name a host")
     return parts
+
+
+def _read(value: str) -> tuple[SplitResult, str | None]:
+    """Return a URL's parts, and what is wrong with it; no message may show any of it."""
+    nothing = SplitResult("", "", "", "", "")
+    if len(value) > _LONGEST_URL or not is_unicode(value):
+        return nothing, "is over 8 KiB, or no Unicode text"
+    try:
+        parts = urlsplit(value)
+        (parts.hostname or "").encode("idna")
+        if parts.port == 0:
+            return nothing, "has port 0"
+    except ValueError:  # UnicodeError is one; its message shows the value
+        return nothing, "is not a URL"
+    host_and_port = parts.netloc.rpartition("@")[2]
+    is_plain = not host_and_port or _HOST_AND_PORT.fullmatch(host_and_port)
+    return parts, None if is_plain else "is not a URL"
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be encoded; the exception that says otherwise holds the whole text."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def is_loopback(host: str) -> bool:

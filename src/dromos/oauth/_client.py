@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 
 from dromos._proof import ProofKey, SigningKey
 from dromos.model import Seconds, seconds
-from dromos.oauth._checks import ServerUrl, server_url
+from dromos.oauth._checks import ServerUrl, is_unicode, server_url
 from dromos.oauth._expiry import http_date
 from dromos.oauth._flow import Ask, Flow
 from dromos.oauth._http import Answer, Transport
@@ -286,6 +286,8 @@ class Client:
                 raise TypeError("extra must map str to str")
             if name in _OURS:
                 raise ValueError(f"extra must not set {name}")
+            if not is_unicode(name + value):
+                raise ValueError("extra must hold Unicode text")
             pairs.append((name, value))
         return pairs
 
@@ -409,15 +411,13 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     for text in cast("Sequence[object]", found):
         if not isinstance(text, str):
             raise TypeError(f"{name} must be a str or a sequence of str")
-        if not text:
-            raise ValueError(f"{name} must not hold an empty text")
+        if not text or not is_unicode(text):
+            raise ValueError(f"{name} must not hold an empty text, or one that is no Unicode")
     return tuple(cast("Sequence[str]", found))
 
 
 def _words(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(value.split())
-    words = texts(name, value)
+    words = texts(name, tuple(value.split()) if isinstance(value, str) else value)
     if any(word.split() != [word] for word in words):
         raise ValueError(f"{name} must not hold a name with spaces in it")
     return words
@@ -428,8 +428,8 @@ def _text(name: str, value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str or None, not {type(value).__name__}")
-    if not value:
-        raise ValueError(f"{name} must not be empty")
+    if not value or not is_unicode(value):
+        raise ValueError(f"{name} must not be empty, or hold what is no Unicode text")
     return value
 
 
@@ -442,7 +442,7 @@ def _secret(name: str, value: object) -> "Secret | Callable[[], Any] | None":
 def _revealed(name: str, value: object) -> str:
     """Return a secret in the clear, without the line break that its file ends with."""
     text = value.reveal() if isinstance(value, Secret) else value
-    if isinstance(text, str) and (text := text.strip("\r\n")) and _is_unicode(text):
+    if isinstance(text, str) and (text := text.strip("\r\n")) and is_unicode(text):
         return text
     if not isinstance(text, str):
         problem: Exception = TypeError(f"{name} is not a str but {type(text).__name__}")
@@ -452,17 +452,14 @@ def _revealed(name: str, value: object) -> str:
     raise problem
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether it can be encoded; the exception that says otherwise holds the whole text."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
-
-
 def _key_text(name: str, value: object) -> str | bytes:
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, str | bytes):
         return value
-    raise TypeError(f"{name} must be a str, bytes or Secret, not {type(value).__name__}")
+    kind = type(value).__name__
+    del value  # a JWK as a dict, most likely: a traceback may show arguments
+    raise TypeError(f"{name} must be a str, bytes or Secret, not {kind}")
 
 
 def _proof_key(value: object) -> ProofKey | None:

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode
 
 from dromos.errors import TokenError
@@ -39,12 +39,19 @@ _log: Final = logging.getLogger("dromos.oauth")
 _SHORTEST_SECRET: Final = 6  # a shorter one would cut ordinary words out of messages
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 _LONGEST_CLAIMS: Final = 4096
+_MOST_NUMBERS: Final = 16
 # What a wrong clock looks like from outside; a refresh token that is refused is just that.
 _CLOCK_CODES: Final = frozenset({"invalid_client", "invalid_dpop_proof"})
+# oidc-provider, certified as it is, says invalid_grant to both.
+_NOT_ONLY_THE_GRANT: Final = (
+    "; a wrong clock is the usual reason, and a DPoP proof or a client certificate that is "
+    "missing another"
+)
 ANSWER_LOST: Final = "answer_lost"
 """The code of an error after which nobody knows what the server has done."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
+_MOST_FIELDS: Final = 1000  # a hundred thousand would block the loop for a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +261,10 @@ def told_of(answer: Answer) -> Mapping[str, Any] | None:
     """Return an answer's fields: JSON, or a form, as some servers still have it."""
     if answer.headers.get("content-type", "").lower().startswith(_FORM):
         text = answer.body.decode("utf-8", "replace")
-        return dict(parse_qsl(text)) if "=" in text else None
+        try:
+            return dict(parse_qsl(text, max_num_fields=_MOST_FIELDS)) if "=" in text else None
+        except ValueError:
+            return None
     return fields(answer)
 
 
@@ -287,6 +297,8 @@ def _refusal(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> TokenError:
         about += f", a redirect to {where}, and redirects are not followed"
     elif code or text:
         about += f" ({': '.join(filter(None, (code, text)))})"
+    if code == "invalid_grant" and sent.asking.step == "token":
+        about += _NOT_ONLY_THE_GRANT
     claims = told.get("claims")
     return TokenError(
         about,
@@ -296,6 +308,7 @@ def _refusal(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> TokenError:
         step=sent.asking.step,
         origin=sent.origin,
         suberror=error_code(told.get("suberror"), secrets=sent.secrets),
+        error_codes=_numbers(told.get("error_codes")),
         claims=claims if _is_showable(claims, sent) else None,
         correlation_id=_correlation(answer, sent, told),
     )
@@ -336,9 +349,17 @@ def _about(answer: Answer, sent: Sent) -> str:
 
 
 def _is_showable(claims: object, sent: Sent) -> bool:
-    if not isinstance(claims, str) or len(claims) > _LONGEST_CLAIMS:
+    # JSON escapes what does not print, so nothing real is lost.
+    if not isinstance(claims, str) or len(claims) > _LONGEST_CLAIMS or not claims.isprintable():
         return False
     return not any(secret in claims for secret in sent.secrets)
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        return ()
+    listed = cast("list[object]", value)[:_MOST_NUMBERS]
+    return tuple(one for one in listed if type(one) is int and 0 <= one < 10**7)
 
 
 def _correlation(answer: Answer, sent: Sent, told: Mapping[str, Any]) -> str:

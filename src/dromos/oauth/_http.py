@@ -27,6 +27,9 @@ __all__ = ["Answer", "HttpxTransport", "NoAnswer", "Outcome", "Request", "Transp
 UNTRUSTED: Final = "untrusted_certificate"
 """The code of a failure that is about the server's certificate."""
 
+WRONG_URL: Final = "wrong_url"
+"""The code of a failure that is about the URL itself: no request can be made of it."""
+
 LARGEST_BODY: Final = 2**20
 """Bytes of a body that are read, after decompression."""
 
@@ -167,7 +170,9 @@ class HttpxTransport:
             broken, code = _why_unconnected(error)
         except httpx2.DecodingError:
             flaw = "its body is not compressed as it says"
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.InvalidURL, UnicodeError):
+            sent, broken, code = False, "the URL, or the proxy's, can't be used", WRONG_URL
+        except Exception as error:  # whatever it is, its frames hold the headers
             broken = f"the exchange broke off ({type(error).__name__})"
         # A refusal is told by its status; a success is none without the whole body.
         if head is None or (broken and 200 <= head.status < 300):

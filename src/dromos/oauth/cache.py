@@ -525,6 +525,12 @@ class TokenCache:
     def _adopt(self, entry: _Entry, token: Token, *, is_fresh: bool, need: Need) -> None:
         """Take over what the provider gave, unless it was refused or is older."""
         mark = _mark(token)
+        if mark is None:
+            raise TokenError(
+                "the token provider returned a token whose credentials or settings are not "
+                "plain JSON values",
+                malformed=True,
+            )
         if mark in entry.refused:
             return
         now, wall = self._clocks()
@@ -640,10 +646,16 @@ async def _sleep_until(moment: float) -> None:
         await asyncio.sleep(max(left, TICK))
 
 
-def _mark(token: Token) -> bytes:
-    """Return what tells whether two tokens are the same, and tells nothing else."""
+def _mark(token: Token) -> bytes | None:
+    """Return what tells whether two tokens are the same, and tells nothing else.
+
+    None if nothing does.  It does not raise, since its frame holds the credentials.
+    """
     told = [token.strategy.type, dict(token.strategy.config), dict(token.credentials)]
-    text = json.dumps(told, sort_keys=True, default=repr)
+    try:
+        text = json.dumps(told, sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        return None
     return hmac.digest(_KEY, text.encode(errors="surrogatepass"), hashlib.sha256)
 
 

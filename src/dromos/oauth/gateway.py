@@ -21,8 +21,10 @@ __all__ = ["ConnectionRequest", "OAuthClient"]
 
 # Not active yet, and what heals on its own; None is no answer at all.
 _WORTH_WAITING: Final = frozenset({None, 403, 408, 425, 429, 500, 502, 503, 504})
-# A 403 with one of these codes is about the gateway's own key, not about the connection.
-_KEY_REFUSED: Final = frozenset({"invalid_api_key", "access_denied", "untrusted_certificate"})
+# One of these codes is about the gateway's own key, certificate or URL, not about the connection.
+_NO_USE: Final = frozenset(
+    {"invalid_api_key", "access_denied", "untrusted_certificate", "wrong_url"}
+)
 
 
 class OAuthClient:
@@ -212,7 +214,7 @@ class OAuthClient:
         except TokenError as error:
             if error.malformed and error.step == "token":
                 raise
-            if error.status in _WORTH_WAITING and error.code not in _KEY_REFUSED:
+            if error.status in _WORTH_WAITING and error.code not in _NO_USE:
                 return False
             raise
         return True

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+from urllib.parse import urlsplit
 
 from dromos.errors import BridgeError, InteractionRequired, PermanentError, TokenError
 from dromos.model import Seconds, Token, seconds
-from dromos.oauth._checks import bearer_problem
+from dromos.oauth._checks import bearer_problem, is_loopback
 from dromos.oauth._expiry import retry_after
 from dromos.oauth._http import LARGEST_BODY
 from dromos.oauth._text import error_code
@@ -295,7 +296,7 @@ class _Request:
     """google-auth's requests over httpx2: each on a connection of its own.
 
     A transport rather than a client: no redirects, no cookies, no environment, no log line.
-    Plain http is let through, since the metadata server has no other.
+    Plain http is let through where nothing secret is sent: the metadata servers have no other.
     """
 
     def __repr__(self) -> str:
@@ -313,7 +314,8 @@ class _Request:
         """Send a request and return its answer.
 
         Raises:
-            PermanentError: If google-auth wants what we don't do, such as a client certificate.
+            PermanentError: If google-auth wants what we don't do, such as a client certificate,
+                or would send a secret in the clear to another machine.
             TransportError: google-auth's, if no answer came; without a context, whose frames
                 hold the headers.
         """
@@ -322,6 +324,12 @@ class _Request:
             raise PermanentError(
                 f"google-auth asks for {', '.join(sorted(options))}, which needs a transport of "
                 "its own: give request=google.auth.transport.requests.Request()"
+            )
+        if _is_exposed(url, body, headers):
+            del url, body, headers
+            raise PermanentError(
+                "google-auth would send a secret over plain http to another machine: "
+                "the credentials' token_uri, or the like, must be https"
             )
         quiet = _QUIET.set(True)
         try:
@@ -336,6 +344,14 @@ class _Request:
 
 _LONGEST: Final = 30.0
 """Seconds for one request."""
+
+
+def _is_exposed(url: str, body: bytes | str | None, headers: Mapping[str, str] | None) -> bool:
+    """Whether a request has something in it that must not be read on its way."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or is_loopback(parts.hostname or ""):
+        return False
+    return bool(body) or any(name.lower() == "authorization" for name in headers or {})
 
 
 def _sent(

@@ -69,6 +69,18 @@ class JWTBearer(Issuer):
         if self._key is not None and not self._claims["iss"]:
             raise ValueError("claims must hold iss, or client_id be given")
         self._lifetime = seconds("assertion_lifetime", assertion_lifetime, above=0)
+        if self._key is not None:
+            self._try_to_sign(self._key)
+
+    def _try_to_sign(self, key: SigningKey) -> None:
+        """Find out now, rather than at the first request, whether the claims can be signed."""
+        try:
+            self._signed(key, 0.0)
+        except (TypeError, ValueError, RecursionError):  # whose frames hold the claims
+            pass
+        else:
+            return
+        raise ValueError("claims can't be written as JSON, or iss is not a str")
 
     def _asking(self) -> Asking:
         return Asking(

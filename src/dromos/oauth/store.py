@@ -238,18 +238,23 @@ class _Hold:
 
     def take(self) -> bool:
         """Take the lock if it is free; True if it is ours."""
+        # Not under the mutex: a file system may hang, and `release` is called on the loop.
+        descriptor = _locked(self._path)
         with self._mutex:
             if not self._is_over:
-                self._descriptor = _locked(self._path)
-            return self._descriptor is not None
+                self._descriptor = descriptor
+                return descriptor is not None
+        if descriptor is not None:
+            _unlock(descriptor)
+        return False
 
     def release(self) -> None:
         """Let it go, now or when it has been taken."""
         with self._mutex:
             self._is_over = True
-            if self._descriptor is not None:
-                _unlock(self._descriptor)
-                self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            _unlock(descriptor)
 
 
 def _locked(path: str) -> int | None:
@@ -320,13 +325,20 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _encoded(grant: StoredGrant) -> bytes:
+    data = _written(grant, grant.scopes)
+    # Tokens are bounded where they come from, and scopes are not: what would not be read
+    # again must not be written, or the grant is lost for a list that only informs.
+    return data if len(data) <= LARGEST_FILE else _written(grant, None)
+
+
+def _written(grant: StoredGrant, scopes: tuple[str, ...] | None) -> bytes:
     told = {
         "version": _VERSION,
         "refresh_token": _revealed(grant.refresh_token),
         "access_token": _revealed(grant.access_token),
         "expires_at": grant.expires_at,
         "lifetime": grant.lifetime,
-        "scopes": None if grant.scopes is None else list(grant.scopes),
+        "scopes": None if scopes is None else list(scopes),
         "dpop_key": _revealed(grant.dpop_key),
         "seed": grant.seed,
     }
