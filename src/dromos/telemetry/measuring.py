@@ -106,8 +106,8 @@ class Measurer:
     def measure(self, event: BridgeEvent) -> Iterator[Measurement]:
         """Return what an event adds."""
         if isinstance(event, events.SessionStarted):
-            notes = self._sessions[event.session] = _Notes(self._endpoint(event.endpoint))
-            yield from _zeros(notes.endpoint)
+            begun = self._sessions[event.session] = _Notes(self._endpoint(event.endpoint))
+            yield from _zeros(begun.endpoint)
             return
         notes = self._sessions.get(event.session)
         if notes is not None:
