@@ -291,7 +291,7 @@ async def test_a_bridge_that_is_drained_takes_no_new_session() -> None:
 
     with pytest.raises(RuntimeError, match="the bridge is closed"):
         await it.bridge.maintain_websocket("c-1", URL, Notes())
-    assert it.bridge.census().draining
+    assert it.bridge.vitals().draining
 
 
 async def test_a_wrong_time_is_named() -> None:

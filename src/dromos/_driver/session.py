@@ -268,12 +268,17 @@ class Session:
         """Whether it has obtained its first token."""
         return self._attempts.grant is not None
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether it runs without a timer that will wake it: it has died without a word."""
-        if self._state is None or isinstance(self._state, Stopped):
-            return False  # it has not begun, or it ends
-        return self._timer is None or self._loop.time() > self._timer.when() + OVERDUE
+    def is_stalled_at(self, now: float) -> bool:
+        """Whether it runs without a timer that will wake it: it has died without a word.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        timer = self._timer
+        if timer is not None:
+            return now > timer.when() + OVERDUE
+        # Without one it has not begun, or it ends.
+        return self._state is not None and not isinstance(self._state, Stopped)
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""

@@ -62,21 +62,21 @@ class Health:
             return _text(500, "this answer could not be made; the log says why")
 
     def _livez(self, _: Request) -> Reply:
-        census = self._bridge.census()
-        if census.stalled:
-            return _text(503, f"{census.stalled} of {census.sessions} sessions have stalled")
+        vitals = self._bridge.vitals()
+        if vitals.stalled:
+            return _text(503, f"{vitals.stalled} of {vitals.sessions} sessions have stalled")
         return _text(200, "alive")
 
     def _readyz(self, _: Request) -> Reply:
-        census = self._bridge.census()
-        if is_ready(census):
-            return _text(200, f"ready: {census.open} of {census.sessions} sessions are open")
-        if census.draining:
+        vitals = self._bridge.vitals()
+        if is_ready(vitals):
+            return _text(200, f"ready: {vitals.open} of {vitals.sessions} sessions are open")
+        if vitals.draining:
             return _text(503, "draining")
-        if not census.sessions:
+        if not vitals.sessions:
             return _text(503, "no session runs")
-        waiting = census.sessions - census.with_token
-        return _text(503, f"{waiting} of {census.sessions} sessions wait for their first token")
+        waiting = vitals.sessions - vitals.with_token
+        return _text(503, f"{waiting} of {vitals.sessions} sessions wait for their first token")
 
     def _sessions(self, request: Request) -> Reply:
         try:
@@ -84,7 +84,7 @@ class Health:
         except ValueError as error:
             return _text(400, str(error))
         page = self._bridge.snapshots(offset=offset, limit=limit)
-        body = sessions(page, self._bridge.census(), now=time.time(), offset=offset)
+        body = sessions(page, self._bridge.vitals(), now=time.time(), offset=offset)
         return _reply(200, "application/json", json.dumps(body).encode())
 
     def _page(self, _: Request) -> Reply:

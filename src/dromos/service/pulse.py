@@ -6,7 +6,7 @@ from typing import Final
 from dromos.bridge import Bridge
 from dromos.service.sessions import is_ready
 from dromos.service.systemd import Notifier
-from dromos.snapshot import Census
+from dromos.snapshot import Vitals
 
 __all__ = ["Pulse"]
 
@@ -43,9 +43,9 @@ class Pulse:
 
     def beat(self) -> None:
         """Tell what is to be told now."""
-        census = self._bridge.census()
-        lines = list(self._lines(census))
-        status = f"STATUS={_status(census)}"
+        vitals = self._bridge.vitals()
+        lines = list(self._lines(vitals))
+        status = f"STATUS={_status(vitals)}"
         if status != self._status:
             lines.append(status)
         if self._notifier.tell(*lines):
@@ -56,12 +56,12 @@ class Pulse:
         """Tell that we stop."""
         self._notifier.tell("STOPPING=1", _extend())
 
-    def _lines(self, census: Census) -> list[str]:
-        lines = [] if census.stalled else ["WATCHDOG=1"]
-        if census.draining:
+    def _lines(self, vitals: Vitals) -> list[str]:
+        lines = [] if vitals.stalled else ["WATCHDOG=1"]
+        if vitals.draining:
             return [*lines, _extend()]
         if not self._was_ready:
-            lines.append("READY=1" if is_ready(census) else _extend())
+            lines.append("READY=1" if is_ready(vitals) else _extend())
         return lines
 
 
@@ -70,11 +70,11 @@ def _extend() -> str:
     return f"EXTEND_TIMEOUT_USEC={int(EXTENSION * 1e6)}"
 
 
-def _status(census: Census) -> str:
+def _status(vitals: Vitals) -> str:
     """Say it for `systemctl status`."""
-    sessions = f"{census.open} of {census.sessions} sessions open"
-    if census.draining:
-        return f"draining: {census.sessions} sessions left"
-    if census.stalled:
-        return f"{sessions}, {census.stalled} stalled"
+    sessions = f"{vitals.open} of {vitals.sessions} sessions open"
+    if vitals.draining:
+        return f"draining: {vitals.sessions} sessions left"
+    if vitals.stalled:
+        return f"{sessions}, {vitals.stalled} stalled"
     return sessions
