@@ -14,6 +14,8 @@ from dromos.testing import FarSide, Gateway
 from tests.documents.pages import Page
 from tests.documents.world import SOURCE, play, says, world
 
+pytestmark = pytest.mark.slow  # processes, as a user would start them
+
 PAGE = Page("howto/django.md")
 *FILES, THREAD = PAGE.blocks("python")
 NAMES = re.findall(r"^`(agents/[\w/]+\.py)`:$", PAGE.text, re.MULTILINE)

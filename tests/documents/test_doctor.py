@@ -10,6 +10,8 @@ from tests.documents.pages import Block, Page
 from tests.documents.test_other_blocks import commands
 from tests.documents.world import SOURCE, says, world
 
+pytestmark = pytest.mark.slow  # processes, as a user would start them
+
 WELL, UNKNOWN = Page("howto/doctor.md").blocks("sh")
 
 

@@ -17,6 +17,8 @@ from tests.documents.packages import search_path
 from tests.documents.pages import Page
 from tests.interop.conftest import free_port, running
 
+pytestmark = pytest.mark.slow  # processes, as a user would start them
+
 (APP,) = Page("howto/fastapi.md").blocks("python")
 
 

@@ -8,6 +8,8 @@ from tests.documents.packages import search_path
 from tests.documents.pages import Page
 from tests.documents.world import play, says, world
 
+pytestmark = pytest.mark.slow  # processes, as a user would start them
+
 BEFORE, AFTER = Page("howto/from-websocket-client.md").blocks("python")
 
 

@@ -17,6 +17,8 @@ from dromos.testing import FarSide, Gateway
 from tests.documents.pages import Page
 from tests.documents.world import play, says
 
+pytestmark = pytest.mark.slow  # processes, as a user would start them
+
 AUTHORITY, PROXY, ENVIRONMENT = Page("howto/proxy-and-private-ca.md").blocks("python")
 
 
