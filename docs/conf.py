@@ -13,6 +13,7 @@ version = release = dromos.__version__
 html_title = f"dromos {release}"
 html_theme = "furo"
 html_show_copyright = False
+smartquotes = False  # "--option" is no dash
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "from_code"]
 exclude_patterns = ["_build", "_ext"]

@@ -13,9 +13,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import click
 import dromos
 from dromos import errors, events
 from dromos._core import verdict
+from dromos.cli.commands import cli
 from dromos.config.config import PREFIX
 from dromos.config.table import CONNECTION, SECTIONS, Option
 from dromos.model import Verdict
@@ -199,6 +201,43 @@ def otel_metrics() -> list[str]:
     return _table(["In Prometheus", "In OpenTelemetry", "Unit"], rows)
 
 
+def commands() -> list[str]:
+    """Every command with its options, as `--help` has them."""
+    lines: list[str] = []
+    for name, command in sorted(cli.commands.items()):
+        lines += [f"## dromos {name}", "", *_help(command), ""]
+        rows = [
+            _command_row(option) for option in command.params if isinstance(option, click.Option)
+        ]
+        lines += [*_table(["Option", "Means"], rows), ""]
+    return lines
+
+
+def exit_statuses() -> list[str]:
+    """What each command ends with, from its `--help`."""
+    rows: list[list[str]] = []
+    for name, command in sorted(cli.commands.items()):
+        said = re.search(r"Exit status: (.*?)\.\s*(?:\n\n|\Z)", command.help or "", re.DOTALL)
+        if said is None:
+            raise ValueError(f"dromos {name} does not say what it ends with")
+        rows.append([f"`dromos {name}`", said[1]])
+    return _table(["Command", "Ends with"], rows)
+
+
+def _help(command: click.Command) -> list[str]:
+    usage = " ".join(command.collect_usage_pieces(click.Context(command)))
+    paragraphs = (command.help or "").split("\n\n")
+    text = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    return ["```text", f"dromos {command.name} {usage}", "```", "", text.replace("<", "\\<")]
+
+
+def _command_row(option: click.Option) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    metavar = "" if option.is_flag else option.make_metavar(click.Context(click.Command("")))
+    shown = f" Default {option.default}." if option.show_default else ""
+    return [f"{names} {metavar}".strip(), f"{option.help}{shown}"]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "close-codes": close_codes,
     "upgrade-statuses": upgrade_statuses,
@@ -215,6 +254,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "config-options": config_options,
     "metrics": metrics,
     "otel-metrics": otel_metrics,
+    "commands": commands,
+    "exit-statuses": exit_statuses,
     "snapshot": snapshot_facts,
     "counters": counters,
 }

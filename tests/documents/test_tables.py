@@ -7,6 +7,7 @@ import pytest
 
 from dromos import errors, events
 from dromos._core import verdict
+from dromos.cli.commands import cli
 from dromos.telemetry.logs import NAMES
 from tests.documents.pages import PAGES, load
 
@@ -77,6 +78,18 @@ def test_every_option_has_a_default_and_a_sentence():
     assert ["`tokens`", ""] == rows[0][:2]
     assert all(len(row) == 3 and row[1] and row[2] for row in rows[1:])
     assert ["`refresh_buffer`", "`300`"] == next(r[:2] for r in rows if "refresh_buffer" in r[0])
+
+
+def test_every_command_is_listed_with_its_options_and_what_it_ends_with():
+    text = "\n".join(tables.TABLES["commands"]())
+    ends = {row[0]: row[1] for row in cells(tables.TABLES["exit-statuses"]())}
+
+    assert {f"`dromos {name}`" for name in cli.commands} == set(ends)
+    assert all(re.search(r"\b0\b", told) for told in ends.values())
+    for name, command in cli.commands.items():
+        section = text.partition(f"## dromos {name}\n")[2].partition("\n## ")[0]
+        options = [option for option in command.params if option.opts[0].startswith("-")]
+        assert all(f"`{option.opts[0]}`" in section for option in options)
 
 
 def test_the_tables_are_the_same_each_time():
