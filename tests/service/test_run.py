@@ -226,6 +226,23 @@ async def test_it_leaves_logging_alone_where_the_program_has_seen_to_it():
     assert ["MINE stopped"] == it.log
 
 
+async def test_neither_logs_nor_health_show_a_secret():
+    env = {"DROMOS_HEALTH_PORT": "0", "DROMOS_LOG_LEVEL": "debug"}
+    async with world(echo=True) as (gateway, far), agent("Agent", gateway, far, **env) as it:
+        port = await it.health_port()
+        await it.until_it_says("received hello")
+        far.links[0].close(4000, f"no more {gateway.access_token('c-1')}")
+        await it.until(lambda: 2 == it.lines.count("connected"))
+        paths = ("/", "/livez", "/readyz", "/sessions", "/metrics")
+        told = [(await ask(port, path)).text for path in paths]
+        it.signal(signal.SIGTERM)
+        await it.end()
+        tokens = [gateway.access_token(name) for name in ("c-1", "c-2")]
+
+    assert "4000" in it.told
+    assert not [token for token in tokens if token in "\n".join([it.told, *told])]
+
+
 # --- Probes ---------------------------------------------------------------------------------------
 
 

@@ -7,19 +7,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import fields
 from typing import Any, Final, Literal, TypeAlias, Unpack
 
-from dromos._options import SessionOptions, Verdicts
+from dromos._options import BridgeOptions
 from dromos.bridge import Bridge
 from dromos.config import Config, ConfigError, ServiceSettings
-from dromos.interfaces import (
-    Dialer,
-    Endpoint,
-    Handler,
-    Logger,
-    Metrics,
-    Observer,
-    TokenProvider,
-    TokenSource,
-)
+from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
 from dromos.model import Seconds
 from dromos.service.logs import set_up_logging
 from dromos.service.metrics import observed, prometheus
@@ -38,7 +29,7 @@ Target: TypeAlias = (
 """What can be run."""
 
 
-class RunOptions(SessionOptions, total=False):
+class RunOptions(BridgeOptions, total=False):
     """The options of `run`: those of a service, and those of `Bridge`."""
 
     health_port: int | None
@@ -47,12 +38,6 @@ class RunOptions(SessionOptions, total=False):
     log_format: Literal["auto", "text", "json", "none"]
     log_level: Literal["debug", "info", "warning", "error"]
     loop: Literal["auto", "asyncio", "uvloop"]
-    logger: Logger | logging.Logger | logging.LoggerAdapter[Any] | None
-    metrics: Metrics | None
-    on_event: Observer | None
-    dialer: Dialer | None
-    verdicts: Verdicts | None
-    max_concurrent_dials: int
 
 
 _OF_SERVICE: Final = frozenset(each.name for each in fields(ServiceSettings))
