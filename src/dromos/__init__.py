@@ -38,7 +38,7 @@ from dromos.model import (
     Token,
     Verdict,
 )
-from dromos.snapshot import Counters, Snapshot
+from dromos.snapshot import Census, Counters, Snapshot
 
 if TYPE_CHECKING:
     from dromos.config import Config
@@ -48,6 +48,7 @@ __all__ = [
     "AuthStrategy",
     "Bridge",
     "BridgeError",
+    "Census",
     "Config",
     "Connection",
     "ConnectionClosed",

@@ -2,12 +2,12 @@
 
 import asyncio
 import functools
-import itertools
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
@@ -46,7 +46,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Snapshot, Vitals
+from dromos.snapshot import Census, Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
@@ -146,6 +146,7 @@ class Bridge:
             handler_errors: `"log"` (default) goes on when a callback raises; `"raise"`
                 ends the session.
             allow_insecure_transport: Allow `ws://` to other machines, with one warning.
+                Default False.
 
         Raises:
             TypeError: If an argument has the wrong type; the message names it.
@@ -191,6 +192,44 @@ class Bridge:
         self._random = random.Random()
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
+
+    @classmethod
+    def standard(
+        cls,
+        tokens: TokenProvider | TokenSource,
+        *,
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return a bridge that is ready to be operated: JSON logs and Prometheus metrics.
+
+        Logs go to standard output, metrics to `prometheus_client.REGISTRY`.  Any number of
+        them may be made in a process; those with the same labels add up.
+
+            bridge = Bridge.standard(tokens, labels={"agent_id": "a-7"})
+
+        Args:
+            tokens: As for the constructor.
+            labels: What every line and every metric is labelled with.  None (default): nothing.
+            **options: Those of the constructor.  A `logger` takes the place of the JSON one;
+                an `on_event` is called besides.
+
+        Raises:
+            ImportError: If `prometheus-client` is not installed (`dromos[prometheus]`).
+            TypeError: If an argument has the wrong type; the message names it.
+            ValueError: If an argument has a value that can't work; the message names it.
+        """
+        # Imported here: whoever does not want them does not pay for them.
+        from dromos.telemetry.formatters import json_logger
+        from dromos.telemetry.prometheus import PrometheusMetrics
+
+        metrics = PrometheusMetrics(labels=labels)
+        if options.get("logger") is None:
+            options["logger"] = json_logger(labels)
+        bridge = cls(tokens, **options)
+        bridge._observers.append(metrics.on_event)
+        metrics.watch(bridge)
+        return bridge
 
     async def maintain_websocket(
         self,
@@ -290,17 +329,37 @@ class Bridge:
         """
         first = whole("offset", offset, least=0)
         end = None if limit is None else first + whole("limit", limit, least=0)
-        chosen = itertools.islice(self._sessions.values(), first, end)
+        chosen = tuple(self._sessions.values())[first:end]
         return tuple(session.snapshot() for session in chosen)
+
+    def census(self) -> Census:
+        """Return all running sessions added up: cheap enough to ask every few seconds.
+
+        Another thread may ask, such as one that serves metrics: each figure is right, though
+        not all are of the same instant.
+        """
+        # Copied at once: the loop's thread begins and ends sessions meanwhile.
+        sessions = tuple(self._sessions.values())
+        traffic = [session.traffic() for session in sessions]
+        expiries = [session.token_expires_at for session in sessions]
+        return Census(
+            at=self._wall(),
+            states=Counter(session.phase for session in sessions),
+            received=sum(received for received, _ in traffic),
+            sent=sum(sent for _, sent in traffic),
+            token_expires_at=min((at for at in expiries if at is not None), default=None),
+        )
 
     def vitals(self) -> Vitals:
         """Return what a health check asks, in a time that 10,000 sessions don't make long."""
-        sessions = self._sessions.values()
+        sessions = tuple(self._sessions.values())
+        # Of none there is no loop to ask either.
+        now = asyncio.get_running_loop().time() if sessions else 0.0
         return Vitals(
             sessions=len(sessions),
-            open=sum(session.is_open for session in sessions),
-            with_token=sum(session.has_token for session in sessions),
-            stalled=sum(session.is_stalled for session in sessions),
+            open=sum([session.is_open for session in sessions]),
+            with_token=sum([session.has_token for session in sessions]),
+            stalled=sum([session.is_stalled_at(now) for session in sessions]),
             draining=self._closed,
         )
 

@@ -11,6 +11,7 @@ NAMES = {
     "AuthStrategy",
     "Bridge",
     "BridgeError",
+    "Census",
     "Config",
     "Connection",
     "ConnectionClosed",
@@ -52,7 +53,17 @@ def test_the_public_names_are_these() -> None:
 
 @pytest.mark.parametrize("module", ["dromos", "dromos.oauth"])
 def test_importing_it_loads_no_library_that_may_not_be_needed(module: str) -> None:
-    heavy = ["httpx2", "httpcore2", "picows", "click", "rich", "websockets", "h11"]
+    heavy = [
+        "httpx2",
+        "httpcore2",
+        "picows",
+        "click",
+        "rich",
+        "websockets",
+        "h11",
+        "prometheus_client",
+        "opentelemetry",
+    ]
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -691,6 +691,37 @@ async def test_a_bridge_shows_all_of_its_running_sessions() -> None:
         assert () == it.bridge.snapshots()
 
 
+async def test_a_census_is_what_the_snapshots_add_up_to() -> None:
+    async def says_two(link: FarEnd) -> None:
+        link.send("one")
+        link.send("two")
+        await link.wait_closed()
+
+    it = Stage(tokens=Tokens(lifetime=3600), far_side=says_two)
+    async with it.bridge:
+        assert {} == it.bridge.census().states
+        async with it.bridge.connect("c-1", URL) as one, it.bridge.connect("c-2", URL) as two:
+            await one.wait_open()
+            await two.send("hello")
+            await asyncio.sleep(1)
+            census, shots = it.bridge.census(), it.bridge.snapshots()
+            assert {"open": 2} == census.states
+            assert (4, 1) == (census.received, census.sent)
+            assert 4 == sum(shot.counters.received for shot in shots)
+            assert 1 == sum(shot.counters.sent for shot in shots)
+            assert min(shot.token_expires_at or 0.0 for shot in shots) == census.token_expires_at
+            assert it.clock() == census.at
+            # What came on a link that ended is told by its end.
+            it.far.drop()
+            await asyncio.sleep(0.1)
+            assert 2 == it.bridge.census().received
+        assert ({}, 0, None) == (
+            it.bridge.census().states,
+            it.bridge.census().received,
+            it.bridge.census().token_expires_at,
+        )
+
+
 async def test_a_snapshot_says_when_the_next_attempt_is_due_and_why() -> None:
     it = Stage(retry_policy=RetryPolicy(min_backoff=8))
     busy = HandshakeError("busy", status=503)

@@ -462,6 +462,7 @@ class Sweep:
         objects: How many objects of each class were looked at.
         heard: How much was said, in characters.
         arrived: How many requests with secrets in them reached a server.
+        rendered: How many events were rendered in every way that there is.
     """
 
     told: list[str] = field(default_factory=list)
@@ -471,6 +472,7 @@ class Sweep:
     objects: Counter[str] = field(default_factory=Counter)
     heard: int = 0
     arrived: int = 0
+    rendered: int = 0
     turns: int = 0
 
     def saw(self, *values: object) -> None:

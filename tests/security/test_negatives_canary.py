@@ -89,6 +89,7 @@ from tests.security.echoes import (
     EchoTokens,
     never,
 )
+from tests.security.rendered import Rendered
 
 TAIL: Final = "+/%:&=\"'\\é"
 """What is spelled in another way in a URL, in JSON, in a form and in a `repr`."""
@@ -590,10 +591,18 @@ async def session(
     sweep: Sweep, source: Any, url: Any, *, stays: bool = True, **options: Any
 ) -> None:
     """Run one session to its end."""
-    bridge = bridge_of(sweep, source, **options)
+    rendered = Rendered()
+
+    def happened(event: events.BridgeEvent) -> None:
+        sweep.happened(event)
+        rendered.hear(event)
+
+    bridge = bridge_of(sweep, source, **{"on_event": happened, **options})
     running = bridge.maintain_websocket("c", url, Agent(sweep, stays=stays))
     async with asyncio.timeout(10):
         await sweep.of(running)
+    sweep.fields("what was rendered", {"text": rendered.text(bridge)})
+    sweep.rendered += rendered.events
     sweep.saw(bridge)
 
 
@@ -1208,6 +1217,10 @@ def unique(found: list[str]) -> str:
     return "\n".join(dict.fromkeys(line[:700] for line in found))
 
 
+RENDERING: Final = ("picows", "websockets", "proxies", "callbacks")
+"""Parts that run whole sessions, so that their events are rendered in every way."""
+
+
 @each_part
 def test_01_no_log_warning_or_output_tells_a_secret(part: str):
     sweep = swept(part)
@@ -1223,6 +1236,7 @@ def test_02_no_object_shows_a_secret(part: str):
 
     assert "" == unique(sweep.shown)
     assert sweep.objects
+    assert sweep.rendered or part not in RENDERING
 
 
 # --- Every public name ----------------------------------------------------------------------------
@@ -1277,6 +1291,7 @@ SAMPLES: Final[dict[str, Callable[[], Any]]] = {
     "ReceivePaused": lambda: dromos.ReceivePaused("paused"),
     "RetryPolicy": RetryPolicy,
     "SendBufferFull": lambda: dromos.SendBufferFull(size=1, buffered=2, limit=3),
+    "Census": lambda: dromos.Census(at=0.0, states={"open": 1}),
     "Snapshot": lambda: dromos.Snapshot(state="open", since=0, last_error=PermanentError("x")),
     "Token": secret_token,
     "TokenError": lambda: TokenError("no token", code="invalid_grant"),
@@ -1382,7 +1397,10 @@ def test_02_no_public_object_shows_a_secret(name: str):
 @pytest.mark.parametrize("kind", [getattr(events, name) for name in events.__all__])
 def test_02_no_event_shows_a_secret(kind: type):
     told = (canary("message"), canary("message").encode())
-    values = {one.name: 1 if one.repr else told for one in dataclasses.fields(kind)}
+    plain = {str: "x"}
+    values = {
+        one.name: plain.get(one.type, 1) if one.repr else told for one in dataclasses.fields(kind)
+    }
     if "error" in values:
         values["error"] = final(PermanentError, "it is over")
     sweep, event = Sweep(), kind(**values)
@@ -1392,6 +1410,9 @@ def test_02_no_event_shows_a_secret(kind: type):
         sweep.saw(event)
     if kind is not events.BridgeEvent:
         log_events(Words(sweep))(event)
+        rendered = Rendered()
+        rendered.hear(event)
+        sweep.fields("what was rendered", {"text": rendered.text(Bridge(Issuing()))})
 
     assert "" == unique(sweep.shown)
 

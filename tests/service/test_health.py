@@ -9,9 +9,13 @@ import pytest
 
 import dromos
 from dromos import Bridge, TokenError
+from dromos._http_server import Headers, Request
 from dromos.oauth import OAuthClient
 from dromos.service import HealthServer
+from dromos.service.health import Health
 from dromos.testing import FarSide, Gateway
+from tests.driver.harness import Stage, Tokens
+from tests.driver.harness import until as until_true
 from tests.service.support import ask, exchange, until
 
 
@@ -106,6 +110,47 @@ async def test_neither_the_far_side_nor_the_gateway_being_down_is_a_reason_to_re
 
     assert 200 == alive.status
     assert (200, "ready: 0 of 1 sessions are open\n") == (ready.status, ready.text)
+
+
+@pytest.mark.looptime
+async def test_five_minutes_without_gateway_and_far_side_never_fail_liveness():
+    it = Stage(tokens=Tokens(lifetime=600))
+    health = Health(it.bridge)
+    session = it.start()
+    await until_true(lambda: it.handler.sends)
+    it.dialer.go_down()
+    it.tokens.get_errors = it.tokens.refresh_errors = Endless(ConnectionRefusedError("down"))
+    probes = []
+    for _ in range(300):
+        await asyncio.sleep(1)
+        probes += [health.answer(get("/livez")).status, health.answer(get("/readyz")).status]
+    it.tokens.get_errors, it.tokens.refresh_errors = [], []
+    it.dialer.come_back()
+    await until_true(lambda: len(it.handler.sends) > 1)
+    attempts = len(it.dialer.dials)
+    await it.bridge.close()
+    await session
+
+    assert {200} == set(probes)
+    assert attempts > 5
+
+
+class Endless(list):
+    """Errors that are never used up."""
+
+    def __bool__(self):
+        return True
+
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+
+    def pop(self, _=0):
+        return self._error
+
+
+def get(path):
+    return Request(method="GET", target=path, headers=Headers(), body=b"", at=0.0)
 
 
 async def test_a_session_that_nothing_will_wake_again_fails_liveness():

@@ -18,6 +18,8 @@ from dromos.telemetry.logs import NAMES
 from tests.driver.harness import Stage, until
 from tests.telemetry.examples import KINDS, example
 
+pytestmark = pytest.mark.looptime
+
 RESERVED = ["event", "at", "connection_id", "session"]
 
 

@@ -16,6 +16,8 @@ from dromos.testing.clock import on_loop_time
 from dromos.testing.memory import FarEnd, MemoryDialer
 from tests.driver.harness import Notes, Tokens, until
 
+pytestmark = pytest.mark.looptime
+
 URL = "wss://far.example/ws"
 
 

@@ -268,12 +268,17 @@ class Session:
         """Whether it has obtained its first token."""
         return self._attempts.grant is not None
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether it runs without a timer that will wake it: it has died without a word."""
-        if self._state is None or isinstance(self._state, Stopped):
-            return False  # it has not begun, or it ends
-        return self._timer is None or self._loop.time() > self._timer.when() + OVERDUE
+    def is_stalled_at(self, now: float) -> bool:
+        """Whether it runs without a timer that will wake it: it has died without a word.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        timer = self._timer
+        if timer is not None:
+            return now > timer.when() + OVERDUE
+        # Without one it has not begun, or it ends.
+        return self._state is not None and not isinstance(self._state, Stopped)
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
@@ -297,13 +302,27 @@ class Session:
         """Go on reading."""
         self._lane.let_flow()
 
+    @property
+    def token_expires_at(self) -> float | None:
+        """Unix time at which its token expires; None if it has none, or one that never does."""
+        grant = self._attempts.grant
+        return None if grant is None else grant.token.expires_at
+
+    def traffic(self) -> tuple[int, int]:
+        """Return how many messages came on the links that are open, and how many went."""
+        received = sent = 0
+        for record in tuple(self._links.values()):
+            received += record.received_now
+            sent += record.pings.sent
+        return received, sent
+
     def snapshot(self) -> Snapshot:
         """Return what the session looks like now."""
         records = list(self._links.values())
         serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
         counted = self._tally.freeze()
         step = state.step if isinstance(state, Open) else None
-        grant = self._attempts.grant
+        received, sent = self.traffic()
         now, wall = self._loop.time(), self._parts.wall()
         queued = 0 if self._callbacks.queued is None else self._callbacks.queued()
         return Snapshot(
@@ -320,16 +339,14 @@ class Session:
             next_attempt_at=(
                 wall + max(0.0, state.until - now) if isinstance(state, Waiting) else None
             ),
-            token_expires_at=None if grant is None else grant.token.expires_at,
+            token_expires_at=self.token_expires_at,
             receive_queue=queued + sum(record.held_messages for record in records),
             write_buffer=sum(record.buffered for record in records),
             outbox_unsent=0 if ledger is None else len(ledger.unsent),
             outbox_unconfirmed=0 if ledger is None else ledger.unconfirmed,
             latency=None if serving is None else serving.pings.latency,
             counters=replace(
-                counted,
-                received=counted.received + sum(record.received_now for record in records),
-                sent=counted.sent + sum(record.pings.sent for record in records),
+                counted, received=counted.received + received, sent=counted.sent + sent
             ),
         )
 

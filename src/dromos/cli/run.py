@@ -68,7 +68,8 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
     try:
         run(None if name is None else load(name, "the agent"), config=config)
     except Unrunnable as error:
-        raise click.UsageError(str(error)) from error
+        said = str(error).replace("connection_id", "--connection-id")
+        raise click.UsageError(said.replace("endpoint_url", "--url")) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

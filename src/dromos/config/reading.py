@@ -13,7 +13,7 @@ from dromos.config.table import CONNECTION, SECTIONS, Option, Section
 
 __all__ = ["Document", "Place", "Written", "options_of", "read_file", "variables"]
 
-_CLOSE: Final = 0.75
+_CLOSE: Final = 0.8
 """How alike an unknown variable is to a known one before it is taken for a slip.  Others are
 left alone: Kubernetes sets some for every Service, and programs have their own."""
 
@@ -154,8 +154,10 @@ def variables(prefix: str, environ: Mapping[str, str]) -> Iterator[tuple[Option,
             yield option, Written(value=read(option, text, place), place=place)
         if name in known or not name.startswith(prefix.upper()):
             continue
-        if meant := nearest(name, known, cutoff=_CLOSE):
-            raise place.error(f"there is no such variable{meant}")
+        own = [each.removeprefix(prefix.upper()) for each in known]
+        if meant := _nearest(name.removeprefix(prefix.upper()), own, cutoff=_CLOSE):
+            said = f"there is no such variable; did you mean {prefix.upper()}{meant}?"
+            raise place.error(said)
 
 
 def read(option: Option, written: object, place: Place) -> Any:
@@ -170,7 +172,12 @@ def read(option: Option, written: object, place: Place) -> Any:
         raise place.error(f"{option.name} {error}", key=option.key) from None
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """Return a question after the name that was probably meant, or nothing."""
+    found = _nearest(name, known, cutoff=0.6)
+    return f"; did you mean {found}?" if found else ""
+
+
+def _nearest(name: str, known: Iterable[str], *, cutoff: float) -> str | None:
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]}?" if found else ""
+    return found[0] if found else None

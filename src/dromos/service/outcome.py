@@ -7,7 +7,7 @@ from dromos.bridge import may_heal
 from dromos.config.errors import ConfigError
 from dromos.errors import NotConnected, PermanentError
 
-__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "status_of"]
+__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "leaves", "status_of"]
 
 CLEAN: Final = 0
 FAILED: Final = 1
@@ -24,13 +24,13 @@ def status_of(error: BaseException | None) -> int:
     """
     if error is None:
         return CLEAN
-    causes = list(_leaves(error))
+    causes = list(leaves(error))
     return CONFIGURATION if all(_is_final(cause) for cause in causes) else FAILED
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether a program only fell over its messages not being taken while we drain."""
-    return all(isinstance(each, NotConnected) for each in _leaves(error))
+    return all(isinstance(each, NotConnected) for each in leaves(error))
 
 
 def _is_final(error: BaseException) -> bool:
@@ -39,10 +39,10 @@ def _is_final(error: BaseException) -> bool:
     return isinstance(error, ConfigError)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors in a group, or the one that is none."""
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, or the one that is no group."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
-            yield from _leaves(inner)  # pyright: ignore[reportUnknownArgumentType]
+            yield from leaves(inner)  # pyright: ignore[reportUnknownArgumentType]
     else:
         yield error

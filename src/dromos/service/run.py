@@ -22,6 +22,7 @@ from dromos.interfaces import (
 )
 from dromos.model import Seconds
 from dromos.service.logs import set_up_logging
+from dromos.service.metrics import observed, prometheus
 from dromos.service.outcome import CLEAN, status_of
 from dromos.service.service import Service
 from dromos.service.work import Main, work_of
@@ -67,7 +68,7 @@ def run(
     config: Config | None = None,
     **options: Unpack[RunOptions],
 ) -> None:
-    """Run a program as a service; return when it has ended in good order.
+    """Run a program as a service, and return when it has ended in good order.
 
         dromos.run(Agent(), tokens=OAuthClient("http://localhost:8081"),
                    connection_id="your-connection-id", endpoint_url="wss://host/ws")
@@ -120,14 +121,17 @@ def run(
     try:
         config = (Config.from_env() if config is None else config).with_service(**said)
         work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
+        metrics = None
         if bridge is None:
+            metrics = prometheus()
+            given = given if metrics is None else observed(given, metrics.on_event)
             given.setdefault("logger", _log)
             tokens = config.source() if tokens is None else tokens
             bridge = config.bridge(tokens, **given)
         elif tokens is not None or given:
             wrong = "tokens" if tokens is not None else next(iter(given))
             raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
-        service = Service(bridge, work, config.service, tokens=tokens)
+        service = Service(bridge, work, config.service, tokens=tokens, metrics=metrics)
         loop_factory = _loop_factory(config.service.loop)
     except ConfigError as error:
         set_up_logging("auto", "info")

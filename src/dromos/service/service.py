@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import logging
 import signal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dromos.bridge import Bridge
 from dromos.config.errors import ConfigError
 from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
-from dromos.service.outcome import CLEAN, FAILED, is_refusal, status_of
+from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
 from dromos.service.pulse import Pulse
 from dromos.service.signals import stopping
 from dromos.service.systemd import Notifier, here
 from dromos.service.work import Work
+from dromos.telemetry.loop_lag import measure_loop_lag
+
+if TYPE_CHECKING:
+    from dromos.telemetry.prometheus import PrometheusMetrics
 
 __all__ = ["Service"]
 
@@ -28,7 +32,13 @@ class Service:
     """Runs what there is to do, and ends it in good order: work, sessions, tokens, port."""
 
     def __init__(
-        self, bridge: Bridge, work: Work, settings: ServiceSettings, *, tokens: object
+        self,
+        bridge: Bridge,
+        work: Work,
+        settings: ServiceSettings,
+        *,
+        tokens: object,
+        metrics: "PrometheusMetrics | None",
     ) -> None:
         """Open nothing.
 
@@ -37,13 +47,18 @@ class Service:
             work: What to do with it.
             settings: Port, and time to drain.
             tokens: Closed at the end, if it can be.  None leaves that to others.
+            metrics: Told how late the event loop is, and what the bridge is like at each
+                scrape.  None: nobody is.
         """
         self._bridge = bridge
         self._work = work
         self._settings = settings
         self._tokens = tokens
         self._drain_within = in_seconds(settings.drain_timeout)
+        self._metrics = metrics
         self._told_to_stop = False
+        if metrics is not None:
+            metrics.watch(bridge)
 
     async def serve(self) -> int:
         """Return the exit status, once all is over."""
@@ -83,7 +98,10 @@ class Service:
         """Work until that is done or a signal comes, then drain."""
         loop = asyncio.get_running_loop()
         pulse = Pulse(self._bridge, notifier)
-        beating = loop.create_task(pulse.beat_on(), name="dromos-pulse")
+        beside = [loop.create_task(pulse.beat_on(), name="dromos-pulse")]
+        if self._metrics is not None:
+            lag = measure_loop_lag(self._metrics.observe_loop_lag)
+            beside.append(loop.create_task(lag, name="dromos-loop-lag"))
         working = loop.create_task(self._do(), name="dromos-work")
         stopped: asyncio.Future[signal.Signals] = loop.create_future()
         try:
@@ -97,8 +115,9 @@ class Service:
                 return await self._end(working)
         finally:
             stopped.cancel()
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _do(self) -> BaseException | None:
         """Return what the work raised; `sys.exit` would otherwise end the loop in its midst."""
@@ -146,9 +165,9 @@ class Service:
         if isinstance(error, SystemExit):
             return _exit_status(error)
         status = status_of(error)
+        told = "; ".join(f"{type(each).__name__}: {each}" for each in leaves(error))
         # A traceback helps where it may be the program's fault.
-        trace = error if status == FAILED else None
-        _log.error("ended by %s: %s", type(error).__name__, error, exc_info=trace)
+        _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
         return status
 
 

@@ -1,11 +1,11 @@
 """The sessions of a bridge as JSON, for `dromos watch`, the page, and whoever asks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from dromos import __version__
-from dromos.snapshot import Snapshot, Vitals
+from dromos.snapshot import Counters, Snapshot, Vitals
+from dromos.telemetry.facts import text_of
 
 __all__ = ["is_ready", "sessions"]
 
@@ -46,10 +46,9 @@ def _session(snapshot: Snapshot) -> dict[str, Any]:
     error = snapshot.last_error
     return {
         **{name: getattr(snapshot, name) for name in _AS_THEY_ARE},
-        # What an error of ours says is fit to be logged; a foreign one may quote anything.
-        "last_error": None if error is None else str(error) or type(error).__name__,
+        "last_error": None if error is None else text_of(error),
         "last_error_type": None if error is None else type(error).__name__,
-        "counters": asdict(snapshot.counters),
+        "counters": {name: getattr(snapshot.counters, name) for name in _COUNTERS},
     }
 
 
@@ -57,3 +56,5 @@ _AS_THEY_ARE = tuple(
     name for name in Snapshot.__dataclass_fields__ if name not in ("last_error", "counters")
 )
 """The fields of a snapshot that are JSON values already."""
+
+_COUNTERS = tuple(Counters.__dataclass_fields__)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from dromos.telemetry.facts import plain, text_of
 
-__all__ = ["JsonFormatter", "TerminalFormatter"]
+__all__ = ["JsonFormatter", "TerminalFormatter", "json_logger"]
 
 _PREFIX: Final = "dromos_"
 
@@ -45,7 +47,7 @@ class JsonFormatter(logging.Formatter):
         ValueError: If a label has the name of another member.
     """
 
-    def __init__(self, *, labels: dict[str, str] | None = None) -> None:
+    def __init__(self, *, labels: Mapping[str, str] | None = None) -> None:
         super().__init__()
         for name in labels or {}:
             if name in _TAKEN:
@@ -91,6 +93,24 @@ class TerminalFormatter(logging.Formatter):
         if trace := _traceback(self, record):
             lines.append(_harmless(trace))
         return "\n".join(lines)
+
+
+def json_logger(labels: Mapping[str, str] | None = None) -> logging.Logger:
+    """Return a logger that writes JSON to standard output, whatever else logs to where.
+
+    It is nobody's child, so that what the program configures neither silences nor doubles it.
+
+    Args:
+        labels: Members that every line gets.  None (default): none.
+
+    Raises:
+        ValueError: If a label has the name of another member.
+    """
+    logger = logging.Logger("dromos", logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(labels=labels))
+    logger.addHandler(handler)
+    return logger
 
 
 def _told(record: logging.LogRecord) -> dict[str, Any]:
