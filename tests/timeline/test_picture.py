@@ -132,6 +132,13 @@ def _ends(label):
     return left, left + width
 
 
+def test_a_hand_over_between_links_that_nobody_saw_opens_is_left_out():
+    beside = line("handed_over", 1.05, old=7, new=8)
+    made = picture(*opened(1, 0.5), *opened(2, 1, handover=True), beside)
+
+    ET.fromstring(to_svg(made))
+
+
 def test_every_session_has_a_panel_of_its_own_on_one_axis():
     made = picture(*[line("session_started", n, session=n) for n in range(3)])
 

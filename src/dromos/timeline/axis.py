@@ -66,7 +66,7 @@ class Axis:
         share = (at - self.start) / (self.end - self.start)
         return self.left + self.width * min(1.0, max(0.0, share))
 
-    def elapsed(self, at: float) -> str:
+    def told(self, at: float) -> str:
         """Return a moment as words: since the start, or by the clock."""
         if self.is_elapsed:
             return f"{at - self.start:.2f} s"

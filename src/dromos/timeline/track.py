@@ -5,7 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Failure", "Gap", "LinkSpan", "Mark", "Note", "Samples", "TokenSpan", "Track", "Wait"]
+__all__ = [
+    "Failure",
+    "Gap",
+    "LinkSpan",
+    "Mark",
+    "Note",
+    "Samples",
+    "TokenSpan",
+    "Track",
+    "Wait",
+    "span",
+]
 
 Fate = Literal["open", "released", "lost"]
 

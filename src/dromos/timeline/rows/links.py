@@ -52,6 +52,14 @@ def _end(link: LinkSpan, track: Track) -> float:
     return track.end if link.ended is None else link.ended
 
 
+def _serving(link: LinkSpan, track: Track) -> tuple[float, float]:
+    """Return from when to when a link served: at its very end if it never did."""
+    end = _end(link, track)
+    if link.served is None:
+        return end, end
+    return link.served, end if link.relieved is None else max(link.served, link.relieved)
+
+
 def _lane(links: list[LinkSpan], track: Track, axis: Axis, top: float) -> Iterator[Shape]:
     for bar in dense(bar for link in links for bar in _bars(link, track, axis)):
         many = f"{bar.count} stretches of links" if bar.count > 1 else bar.told
@@ -79,14 +87,12 @@ def _lane(links: list[LinkSpan], track: Track, axis: Axis, top: float) -> Iterat
 def _bars(link: LinkSpan, track: Track, axis: Axis) -> Iterator[Bar]:
     """Yield the stretches of a link: dialling, open, serving, and open again until released."""
     told = _told(link, track, axis)
-    end = _end(link, track)
-    edges = [link.opened if link.served is None else link.served, link.relieved or end]
-    served_from, served_until = edges[0] if link.served is not None else end, edges[1]
+    served, relieved = _serving(link, track)
     for since, until, style in (
         (_start(link), link.opened, "dial"),
-        (link.opened, served_from, "held"),
-        (served_from, max(served_from, served_until), "link"),
-        (max(served_from, served_until), end, "held"),
+        (link.opened, served, "held"),
+        (served, relieved, "link"),
+        (relieved, _end(link, track), "held"),
     ):
         left, right = axis.x(since), axis.x(until)
         if right > left and (style == "link" or right - left >= 1.0):
@@ -100,12 +106,11 @@ def _told(link: LinkSpan, track: Track, axis: Axis) -> str:
         "lost": f"lost ({link.why})",
     }[link.fate]
     lived = duration(_end(link, track) - link.opened)
-    return f"link {link.number}: opened at {axis.elapsed(link.opened)}, {ends} after {lived}"
+    return f"link {link.number}: opened at {axis.told(link.opened)}, {ends} after {lived}"
 
 
 def _name(link: LinkSpan, track: Track, axis: Axis, top: float) -> Iterator[Shape]:
-    since = link.opened if link.served is None else link.served
-    until = link.relieved or _end(link, track)
+    since, until = _serving(link, track)
     left, right = axis.x(since), axis.x(until)
     for text in (f"link {link.number}", f"{link.number}"):
         if text_width(text, BOLD) + 10 <= right - left:
@@ -115,13 +120,16 @@ def _name(link: LinkSpan, track: Track, axis: Axis, top: float) -> Iterator[Shap
 
 
 def _handovers(track: Track, axis: Axis, tops: dict[int, float]) -> Iterator[Shape]:
-    pairs = {axis.x(at): (old, new) for at, old, new in track.handovers}
-    known = [
-        Dot(axis.x(at), "", f"link {new} took over from link {old}, nothing interrupted")
-        for at, old, new in track.handovers
-        if old in tops and new in tops
-    ]
-    dots = gathered(known, apart=APART)
+    pairs = {
+        axis.x(at): (old, new) for at, old, new in track.handovers if {old, new} <= tops.keys()
+    }
+    dots = gathered(
+        (
+            Dot(x, "", f"link {new} took over from link {old}, nothing interrupted")
+            for x, (old, new) in pairs.items()
+        ),
+        apart=APART,
+    )
     places = [axis.left - ROOMY, *(dot.x for dot in dots), axis.right + ROOMY]
     for number, dot in enumerate(dots, 1):
         old, new = pairs[dot.x]

@@ -71,7 +71,7 @@ def _bars(token: TokenSpan, axis: Axis) -> Iterator[Bar]:
     """Yield how long a token was the newest, and how long it would have been good."""
     until, end = _used_until(token, axis), _end(token, axis)
     good = "for ever" if token.expires is None else f"for {duration(end - token.obtained)}"
-    told = f"token {token.generation}: obtained at {axis.elapsed(token.obtained)}, good {good}"
+    told = f"token {token.generation}: obtained at {axis.told(token.obtained)}, good {good}"
     yield Bar(axis.x(token.obtained), axis.x(until), "token", told)
     if axis.x(end) - axis.x(until) >= 1.0:
         yield Bar(axis.x(until), axis.x(end), "stale", told)
@@ -79,7 +79,7 @@ def _bars(token: TokenSpan, axis: Axis) -> Iterator[Bar]:
 
 def _refreshes(track: Track, axis: Axis, y: float) -> Iterator[Shape]:
     asked = (
-        Dot(axis.x(at), "", f"a new token was asked for at {axis.elapsed(at)}")
+        Dot(axis.x(at), "", f"a new token was asked for at {axis.told(at)}")
         for at in track.refreshes
     )
     for dot in gathered(asked, apart=APART):
