@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -61,7 +60,7 @@ async def world() -> AsyncIterator[World]:
 async def play(block: Block, addresses: dict[str, str], folder: Path, **variables: str) -> str:
     """Run a block as a program of its own, and return what it printed.
 
-    A program that goes on for ever is interrupted once it has printed what the page says.
+    A program that goes on for ever is ended once it has printed what the page says.
 
     Args:
         block: The program.
