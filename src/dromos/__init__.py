@@ -1,5 +1,8 @@
 """Keeps a persistent, authenticated WebSocket connection alive for months."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from dromos.bridge import Bridge
 from dromos.connection import Connection
 from dromos.errors import (
@@ -37,11 +40,16 @@ from dromos.model import (
 )
 from dromos.snapshot import Census, Counters, Snapshot
 
+if TYPE_CHECKING:
+    from dromos.config import Config
+    from dromos.service.run import run
+
 __all__ = [
     "AuthStrategy",
     "Bridge",
     "BridgeError",
     "Census",
+    "Config",
     "Connection",
     "ConnectionClosed",
     "Counters",
@@ -71,6 +79,17 @@ __all__ = [
     "TokenSource",
     "Verdict",
     "__version__",
+    "run",
 ]
 
 __version__ = "0.1.0"
+
+_LATER = {"Config": "dromos.config", "run": "dromos.service.run"}
+"""Imported when they are asked for: most programs that embed a bridge have no use for them."""
+
+
+def __getattr__(name: str) -> Any:
+    home = _LATER.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

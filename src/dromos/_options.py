@@ -1,15 +1,24 @@
 """The options of a bridge: their names, defaults and checks."""
 
+import logging
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from dromos._core.policy import Policy
 from dromos._driver import Options
 from dromos.errors import BridgeError, ConnectionClosed, HandshakeError, TokenError
-from dromos.interfaces import Limits
+from dromos.interfaces import Dialer, Limits, Logger, Metrics, Observer
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 
-__all__ = ["SessionOptions", "Verdicts", "check_verdicts", "look_up", "resolve", "whole"]
+__all__ = [
+    "BridgeOptions",
+    "SessionOptions",
+    "Verdicts",
+    "check_verdicts",
+    "look_up",
+    "resolve",
+    "whole",
+]
 
 Verdicts: TypeAlias = (
     Mapping[int | type[Exception], Verdict] | Callable[[BridgeError], Verdict | None]
@@ -40,6 +49,17 @@ class SessionOptions(TypedDict, total=False):
     allow_insecure_transport: bool
     dedupe: Callable[[Message], Hashable] | None
     outbox: Outbox | None
+
+
+class BridgeOptions(SessionOptions, total=False):
+    """The options of a bridge; `dromos.Bridge` describes them."""
+
+    logger: Logger | logging.Logger | logging.LoggerAdapter[Any] | None
+    metrics: Metrics | None
+    on_event: Observer | None
+    dialer: Dialer | None
+    verdicts: Verdicts | None
+    max_concurrent_dials: int
 
 
 def resolve(given: SessionOptions, *, in_band: bool = False) -> tuple[Policy, Options]:

@@ -32,7 +32,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError, TokenError
+from dromos.errors import BridgeError, HandshakeError, PermanentError, TokenError
 from dromos.events import BridgeEvent
 from dromos.interfaces import (
     Dialer,
@@ -46,13 +46,17 @@ from dromos.interfaces import (
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
-from dromos.snapshot import Census, Snapshot
+from dromos.snapshot import Census, Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
-__all__ = ["Bridge", "is_hopeless"]
+__all__ = ["Bridge", "is_hopeless", "may_heal"]
 
 _log: Final = logging.getLogger("dromos")
+
+CLOSING_SHARE: Final = 0.25
+LONGEST_CLOSING: Final = 6.0
+"""How much of the time for a drain is kept for closing: a share, and seconds at most."""
 
 _now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
@@ -142,6 +146,7 @@ class Bridge:
             handler_errors: `"log"` (default) goes on when a callback raises; `"raise"`
                 ends the session.
             allow_insecure_transport: Allow `ws://` to other machines, with one warning.
+                Default False.
 
         Raises:
             TypeError: If an argument has the wrong type; the message names it.
@@ -311,9 +316,21 @@ class Bridge:
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
 
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """Return what each running session looks like now, the oldest first."""
-        return tuple(session.snapshot() for session in tuple(self._sessions.values()))
+    def snapshots(self, *, offset: int = 0, limit: int | None = None) -> tuple[Snapshot, ...]:
+        """Return what each running session looks like now, the oldest first.
+
+        Args:
+            offset: How many of the oldest are left out.  Default 0.
+            limit: How many are returned at most.  None (default) returns all of them.
+
+        Raises:
+            TypeError: If one of them is no int.
+            ValueError: If one of them is negative.
+        """
+        first = whole("offset", offset, least=0)
+        end = None if limit is None else first + whole("limit", limit, least=0)
+        chosen = tuple(self._sessions.values())[first:end]
+        return tuple(session.snapshot() for session in chosen)
 
     def census(self) -> Census:
         """Return all running sessions added up: cheap enough to ask every few seconds.
@@ -333,6 +350,51 @@ class Bridge:
             token_expires_at=min((at for at in expiries if at is not None), default=None),
         )
 
+    def vitals(self) -> Vitals:
+        """Return what a health check asks, in a time that 10,000 sessions don't make long."""
+        sessions = tuple(self._sessions.values())
+        # Of none there is no loop to ask either.
+        now = asyncio.get_running_loop().time() if sessions else 0.0
+        return Vitals(
+            sessions=len(sessions),
+            open=sum([session.is_open for session in sessions]),
+            with_token=sum([session.has_token for session in sessions]),
+            stalled=sum([session.is_stalled_at(now) for session in sessions]),
+            draining=self._closed,
+        )
+
+    async def drain(self, timeout: Seconds = 25.0) -> None:
+        """Wait until every far side has everything that was sent to it, then end every session.
+
+        Nothing more is taken to be sent meanwhile, except what a new link is greeted with;
+        messages go on to arrive.  A session ends as soon as its own messages have arrived.
+        If a link is lost meanwhile, what it took with it has been reported, and is not
+        waited for; what an outbox keeps is sent on the next link.
+
+        Args:
+            timeout: Seconds for all of it.  The last of them, a quarter or 6 s, are kept for
+                ending the sessions.  Default 25: Kubernetes kills after 30.
+
+        Raises:
+            TimeoutError: If something that was sent had not been confirmed by then.  The
+                sessions have ended all the same.
+            TypeError: If `timeout` is no duration.
+            ValueError: If `timeout` is not finite, or not above 0.
+        """
+        within = seconds("timeout", timeout, above=0)
+        to_close = min(CLOSING_SHARE * within, LONGEST_CLOSING)
+        self._closed = True
+        late = False
+        try:
+            async with asyncio.timeout(within - to_close):
+                await asyncio.gather(*(session.drain() for session in self._sessions.values()))
+        except TimeoutError:
+            late = True
+        finally:
+            await self._end(to_close / 2, at_last=to_close / 2)
+        if late:
+            raise TimeoutError(f"not everything that was sent was confirmed within {within:g} s")
+
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
 
@@ -344,11 +406,21 @@ class Bridge:
             TypeError: If `timeout` is no duration.
             ValueError: If `timeout` is negative or not finite.
         """
-        within = seconds("timeout", timeout)
+        await self._end(seconds("timeout", timeout))
+
+    async def _end(self, within: float, *, at_last: float | None = None) -> None:
+        """End every session within this time, and what is left within another.
+
+        Args:
+            within: Seconds for links and handlers to end as they should.
+            at_last: Seconds for those that did not.  None (default) is their `close_timeout`.
+        """
         self._closed = True
         here = asyncio.current_task()
         sessions = list(self._sessions.values())
         for session in sessions:
+            if at_last is not None:
+                session.limit_close(at_last)
             session.stop()
         # A handler that closes its own bridge can't wait for its own end.
         sessions = [session for session in sessions if not session.owns(here)]
@@ -563,6 +635,27 @@ def _observers(
 def is_hopeless(error: TokenError) -> bool:
     """Whether a source that never gave a token should not be asked again."""
     return _judge_token(error, worked=False) is not Verdict.TRANSIENT
+
+
+def may_heal(error: PermanentError) -> bool:
+    """Whether what has ended a session may be gone when the program is started again.
+
+    So it is with a failure that is transient, and was only not waited for: the first token,
+    or `max_attempts`.  Nobody can tell of what is not ours.
+    """
+    match error.__cause__:
+        case None:
+            return False
+        case PermanentError() as cause:
+            return may_heal(cause)
+        case TokenError() as cause:
+            return not is_hopeless(cause)
+        case BridgeError() as cause:
+            stage = Stage.DIAL if isinstance(cause, HandshakeError) else Stage.LINK
+            verdict = judge(cause, stage=stage, worked=True, rejected=False)
+            return verdict is Verdict.TRANSIENT
+        case _:
+            return True
 
 
 def _judge_token(error: Exception, worked: bool) -> Verdict:

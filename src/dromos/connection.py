@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeAlias
 from dromos._driver import Callbacks, Sender, Session
 from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
 from dromos._driver.outbox import Ledger
-from dromos._driver.sending import size_of
+from dromos._driver.sending import BEING_DRAINED, size_of
 from dromos._requests import Correlate, Request, Requests
 from dromos._streams import EventStream, Inbox
 from dromos.errors import (
@@ -48,9 +48,6 @@ CLOSING_PAUSE: Final = 0.05
 """Seconds after which a link that refused a message is tried again."""
 
 _NO_LINK: Final = "no link was open in time; the message was not sent"
-
-LOOK_AGAIN: Final = 1.0
-"""Seconds after which a drain asks again."""
 
 _greeting: Final[ContextVar["tuple[Connection, Sender] | None"]] = ContextVar(
     "dromos_greeting", default=None
@@ -172,6 +169,7 @@ class Connection:
             RuntimeError: From another event loop.
         """
         session, task = self._entered()
+        is_flushing = session.is_flushing  # by the bridge, which sets the limit
         if not self._is_over:
             self._sender.close(code, reason)
             self._closing = "the connection is closed"
@@ -180,7 +178,7 @@ class Connection:
         if session.owns(asyncio.current_task()):
             return  # a callback can't wait for its own end
         try:
-            within = session.close_timeout
+            within = None if is_flushing else session.close_timeout
             await asyncio.wait([task], timeout=within)
             if not task.done():
                 session.stop_now()
@@ -205,18 +203,16 @@ class Connection:
             PermanentError: If the session has failed.
         """
         within = seconds("timeout", timeout)
-        self._entered()
+        session, _ = self._entered()
         self._refuse_if_over()
-        self._closing = "the connection is being drained"
-        self._tell_changed()
         late = False
         try:
             async with asyncio.timeout(within):
-                await self._flushed()
+                await session.flush()
         except TimeoutError:
             late = True
         except asyncio.CancelledError:
-            self._closing = None if not self._is_over else self._closing
+            session.reopen()
             raise
         await self.close()
         if self._error is not None:
@@ -323,6 +319,7 @@ class Connection:
         if (greeting := self._greeting_send()) is not None:
             await greeting(message)
             return
+        self._refuse_if_ending()
         if outlet.ledger is None:
             await (await self._write(message, deadline))
             return
@@ -421,7 +418,7 @@ class Connection:
             raise ledger.full(size_of(message)) from None
         try:
             while True:
-                self._refuse_if_over()
+                self._refuse_if_ending()
                 try:
                     return self._sender(message)
                 except SendBufferFull as full:
@@ -435,17 +432,17 @@ class Connection:
             if left <= 0:
                 raise full
             await asyncio.wait([self._next_change()], timeout=left)
-            self._refuse_if_over()
+            self._refuse_if_ending()
 
     async def _until_sendable(self, deadline: float) -> None:
         while not self._is_sendable():
-            self._refuse_if_over()
+            self._refuse_if_ending()
             self._refuse_in_callback()
             left = deadline - self._now()
             if left <= 0:
                 raise NotConnected(_NO_LINK)
             await asyncio.wait([self._next_change()], timeout=left)
-        self._refuse_if_over()
+        self._refuse_if_ending()
 
     def _refuse_in_callback(self) -> None:
         """Refuse to wait for what can only come after the callback that waits."""
@@ -634,6 +631,12 @@ class Connection:
         if self._closing is not None or self._is_over:
             raise NotConnected(f"{self._closing or 'the connection is closed'}; nothing was sent")
 
+    def _refuse_if_ending(self) -> None:
+        """Refuse what is new, while what was sent is to arrive and then all is to end."""
+        self._refuse_if_over()
+        if self._open_session.is_flushing:
+            raise NotConnected(BEING_DRAINED)
+
     def _refuse_if_paused(self) -> None:
         record = self._record
         if not self._inbox.flows or (record is not None and record.is_paused):
@@ -655,19 +658,6 @@ class Connection:
     def _tell_changed(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
-
-    async def _flushed(self) -> None:
-        """Return once everything that was sent has arrived, or its link is gone."""
-        session = self._open_session
-        ledger = session.outlet.ledger
-        while not self._is_over:
-            record = session.outlet.record
-            if record is not None:
-                record.pings.ask_after_now()
-            unconfirmed = record is not None and record.pings.confirmed < record.pings.sent
-            if not (unconfirmed if ledger is None else ledger.count):
-                return
-            await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)
 
 
 class _Messages:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-__all__ = ["Census", "Counters", "SessionState", "Snapshot"]
+__all__ = ["Census", "Counters", "SessionState", "Snapshot", "Vitals"]
 
 SessionState: TypeAlias = Literal[
     "waiting", "authorizing", "dialing", "greeting", "open", "closing", "closed"
@@ -114,3 +114,24 @@ class Census:
     received: int = 0
     sent: int = 0
     token_expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a health check asks of a bridge: a small part of a census, at a fraction of its cost.
+
+    Probes ask every few seconds, and the event loop waits for the answer.
+
+    Attributes:
+        sessions: Sessions that run.
+        open: How many of them have an open link.
+        with_token: How many of them have obtained their first token.
+        stalled: How many of them nothing will ever wake again, which is a defect of ours.
+        draining: Whether the bridge is being drained, or is closed.
+    """
+
+    sessions: int = 0
+    open: int = 0
+    with_token: int = 0
+    stalled: int = 0
+    draining: bool = False

@@ -12,6 +12,7 @@ NAMES = {
     "Bridge",
     "BridgeError",
     "Census",
+    "Config",
     "Connection",
     "ConnectionClosed",
     "Counters",
@@ -41,6 +42,7 @@ NAMES = {
     "TokenSource",
     "Verdict",
     "__version__",
+    "run",
 }
 
 

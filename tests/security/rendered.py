@@ -14,7 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dromos import Bridge
+from dromos._http_server import Headers, Request
 from dromos.events import BridgeEvent
+from dromos.service.health import Health
 from dromos.telemetry.formatters import JsonFormatter, TerminalFormatter
 from dromos.telemetry.json_lines import as_line, sample, write_events
 from dromos.telemetry.logs import adapt, log_events
@@ -23,6 +25,13 @@ from dromos.telemetry.otel_spans import OtelSpans
 from dromos.telemetry.prometheus import PrometheusMetrics
 
 __all__ = ["Rendered"]
+
+
+def answer(bridge: Bridge, path: str) -> str:
+    """What the health port says."""
+    request = Request(method="GET", target=path, headers=Headers(), body=b"", at=0.0)
+    reply = Health(bridge).answer(request)
+    return f"{reply.headers}\n{reply.body.decode()}"
 
 
 class Rendered:
@@ -71,6 +80,7 @@ class Rendered:
                 "" if collected is None else collected.to_json(),
                 *(span.to_json() for span in self._spans.get_finished_spans()),
                 repr(seen),
+                *(answer(bridge, path) for path in ("/", "/livez", "/readyz", "/sessions")),
             ]
         )
 

@@ -12,7 +12,9 @@ from dromos.errors import ConnectionClosed, MessageTooBig, NotConnected, SendBuf
 from dromos.events import BridgeEvent
 from dromos.interfaces import Sendable
 
-__all__ = ["KeptSender", "Outlet", "Sender", "size_of"]
+__all__ = ["BEING_DRAINED", "KeptSender", "Outlet", "Sender", "size_of"]
+
+BEING_DRAINED: Final = "the session is being drained; the message was not sent"
 
 HIGH_WATER: Final = 64 * 1024
 """The write buffer that an engine has at most while it does not call itself full (asyncio's)."""
@@ -61,6 +63,7 @@ class Outlet:
     __slots__ = (
         "close",
         "easy",
+        "is_shut",
         "ledger",
         "record",
         "send_buffer_limit",
@@ -80,11 +83,27 @@ class Outlet:
         self.thread = get_ident()
         self.send_size_limit = options.send_size_limit
         self.send_buffer_limit = options.send_buffer_limit
-        # A message of this many characters or bytes passes every limit, whatever
-        # its encoding, while the write buffer is below its high-water mark.
-        size = options.send_size_limit
-        room = max(0, options.send_buffer_limit - HIGH_WATER)
-        self.easy = (room if size is None else min(size, room)) // 4
+        self.is_shut = False
+        self.easy = self._easy()
+
+    def shut(self) -> None:
+        """Take nothing more, except what a link is greeted with: what was taken is to arrive."""
+        self.is_shut = True
+        self.easy = -1  # so that the quick way of sending need not ask
+
+    def reopen(self) -> None:
+        """Take messages again."""
+        self.is_shut = False
+        self.easy = self._easy()
+
+    def _easy(self) -> int:
+        """How long a message may be to pass every limit without being measured.
+
+        In characters or bytes, whatever the encoding, while the write buffer is below its
+        high-water mark.
+        """
+        size, room = self.send_size_limit, max(0, self.send_buffer_limit - HIGH_WATER)
+        return (room if size is None else min(size, room)) // 4
 
     def make_sender(self, record: LinkRecord | None = None) -> "Sender":
         """Return a `send` for a link, or for whichever serves."""
@@ -106,6 +125,8 @@ class Outlet:
     def check(self, message: object, record: LinkRecord) -> int:
         """Return the message's size in bytes, or raise what forbids sending it now."""
         size = self.check_size(message)
+        if self.is_shut and not record.is_greeting:
+            raise NotConnected(BEING_DRAINED)
         buffered = record.buffered
         if buffered + size > self.send_buffer_limit:
             raise SendBufferFull(size=size, buffered=buffered, limit=self.send_buffer_limit)
@@ -131,6 +152,8 @@ class Outlet:
             own: The link to write to whatever waits, because it is still being greeted.
         """
         size = self.check_size(message)
+        if self.is_shut and own is None:
+            raise NotConnected(BEING_DRAINED)
         kept = message if isinstance(message, str) else bytes(message)
         entry = ledger.admit(kept, size)
         record = own or self.ready(ledger)

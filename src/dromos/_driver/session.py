@@ -64,6 +64,12 @@ user's that swallows its cancellation is left behind after that."""
 DRIFT = 2.0
 """Seconds between wall and monotonic clock that tell of a suspend or a clock step."""
 
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which a flush asks again."""
+
+OVERDUE: Final = 5.0
+"""Seconds by which the timer of a session may be late, on a loop that turns."""
+
 
 _PHASES: Final[dict[type[State], SessionState]] = {
     Waiting: "waiting",
@@ -122,6 +128,9 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
+        self._flushing = 0
+        self._changed: asyncio.Future[None] | None = None
+        self._close_within = options.close_timeout
         self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._callbacks = callbacks
@@ -153,6 +162,8 @@ class Session:
             await self._wind_down()
         except asyncio.CancelledError:
             cancelled = True
+            if self.is_flushing:
+                await self._flushed()  # it has a limit of its own, and whoever set it stops us
             await self._close_now()
             raise
         finally:
@@ -171,6 +182,10 @@ class Session:
         """Whether a task is one of this session's, such as the one that runs its callbacks."""
         return task in self._tasks
 
+    def limit_close(self, within: float) -> None:
+        """Have less time than `close_timeout` for an end in a hurry."""
+        self._close_within = min(within, self._close_within)
+
     def stop_now(self) -> None:
         """End the session within `close_timeout`, whatever its handler does."""
         self.hear(heard.StopRequested())
@@ -180,7 +195,42 @@ class Session:
     def stop(self, code: int = 1000, reason: str = "") -> None:
         """End the session with a close frame; `run` returns when that is done."""
         self._close_frame = code, reason
-        self.hear(heard.StopRequested())
+        if not self.is_flushing:  # else that is what follows, as soon as it may
+            self.hear(heard.StopRequested())
+
+    async def flush(self) -> None:
+        """Take nothing more to be sent, and wait until the far side has what was.
+
+        Meanwhile neither a wish to stop nor a cancellation ends the session: both are what
+        a program does whose messages are not taken any more, and would cost those that were.
+        So give it a limit, and call `stop_now` after that; or `reopen`.
+
+        If a link is lost meanwhile, what it took with it has been reported and is not waited
+        for; what waits in the outbox is.
+        """
+        self._flushing += 1
+        self._outlet.shut()
+        self._tell_watchers()  # those who wait to send need not wait any longer
+        try:
+            await self._flushed()
+        finally:
+            self._flushing -= 1
+            self._tell_changed()
+
+    async def drain(self) -> None:
+        """Flush, and stop."""
+        await self.flush()
+        self.stop(*self._close_frame)
+
+    def reopen(self) -> None:
+        """Take messages again, unless somebody else still flushes."""
+        if not self.is_flushing:
+            self._outlet.reopen()
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether it takes nothing more, until what it took has arrived."""
+        return self._flushing > 0
 
     # ------------------------------------------------------------ for a `Connection`
 
@@ -212,6 +262,23 @@ class Session:
     def is_renewing(self) -> bool:
         """Whether a token or a link is being renewed."""
         return isinstance(self._state, Open) and not isinstance(self._state.step, Settled | Doomed)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether it has obtained its first token."""
+        return self._attempts.grant is not None
+
+    def is_stalled_at(self, now: float) -> bool:
+        """Whether it runs without a timer that will wake it: it has died without a word.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        timer = self._timer
+        if timer is not None:
+            return now > timer.when() + OVERDUE
+        # Without one it has not begun, or it ends.
+        return self._state is not None and not isinstance(self._state, Stopped)
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
@@ -623,9 +690,34 @@ class Session:
                 await asyncio.shield(record.closed)
         await self._lane.drain()
 
+    async def _flushed(self) -> None:
+        while not self._is_flushed() and self.is_flushing:
+            await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)
+
+    def _is_flushed(self) -> bool:
+        """Whether all that was sent has arrived; if not, have it confirmed soon."""
+        if self._over.done():
+            return True
+        records = self._links.values()
+        for record in records:
+            if record.is_open:
+                record.pings.ask_after_now()
+        if self._outlet.ledger is not None:
+            return not self._outlet.ledger.count
+        return all(record.pings.confirmed >= record.pings.sent for record in records)
+
+    def _next_change(self) -> asyncio.Future[None]:
+        if self._changed is None or self._changed.done():
+            self._changed = self._loop.create_future()
+        return self._changed
+
+    def _tell_changed(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
     async def _close_now(self) -> None:
         """Close within `close_timeout`, whatever the handler and the far side do."""
-        deadline = self._loop.time() + self._options.close_timeout
+        deadline = self._loop.time() + self._close_within
         self.hear(heard.StopRequested())
         records = list(self._links.values())
         for record in records:
@@ -706,6 +798,7 @@ class Session:
             watcher.on_event(event)
 
     def _tell_watchers(self) -> None:
+        self._tell_changed()
         for watcher in self._watchers:
             watcher.on_change()
 

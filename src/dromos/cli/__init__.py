@@ -1,4 +1,4 @@
-"""The command line: `dromos connect`, `dromos token` and `dromos demo`."""
+"""The command line: `dromos run`, `config`, `connect`, `token` and `demo`."""
 
 import sys
 from typing import Final
@@ -17,7 +17,7 @@ def main() -> None:
         cli(prog_name="dromos")
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in ("click", "rich"):
+        if missing not in ("click", "h11", "rich"):
             raise
         print(f'dromos: this needs {missing}: pip install "dromos[cli]"', file=sys.stderr)
         sys.exit(CONFIGURATION)

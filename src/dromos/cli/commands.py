@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Generator, Sequence
 from typing import Any, NoReturn
@@ -12,9 +14,12 @@ import click
 
 from dromos import __version__
 from dromos.bridge import is_hopeless
+from dromos.cli import config as options_command
 from dromos.cli.connect import Settings, converse
-from dromos.cli.sources import Misuse, Tokens, source, token_options
+from dromos.cli.run import run_agent, service_options
+from dromos.cli.sources import FLAGS, Misuse, Tokens, source, token_options
 from dromos.cli.token import clear, fetch_now, lines, now, summary
+from dromos.config import ConfigError
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
 
@@ -108,6 +113,49 @@ def token(fresh: bool, reveal: bool, as_json: bool, **options: Any) -> None:
             click.echo(clear(found))
 
 
+@cli.command()
+@click.argument("agent", required=False, metavar="[MODULE:AGENT]")
+@service_options
+@token_options
+def run(agent: str | None, **options: Any) -> None:
+    """Run an agent of yours as a service: MODULE:AGENT is a handler, or a function.
+
+    A handler is an object with on_connect, on_message and on_disconnect, or a class or a
+    function of no arguments that makes one; a session runs for each connection.  An async
+    function that takes a bridge does everything itself.  Without it, each connection of the
+    file names its own.
+
+    The command line goes before the variables DROMOS_*, and those before the file; "dromos
+    config" lists all options.
+
+    SIGTERM and SIGINT drain, a second one exits at once.
+
+    Exit status: 0 closed or told to stop, 2 wrong usage, 78 what a configuration or a person
+    must mend, 130 or 143 after a second signal, 1 all else.
+    """
+    with _told():
+        run_agent(agent, options)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--check", "path", metavar="FILE", help="Check a file, and print no options.")
+def config(as_json: bool, path: str | None) -> None:
+    """List every option, with its variable, its unit and its default; or check a file.
+
+    Exit status: 0, or 78 if the file can't work.
+    """
+    with _told():
+        if path is not None:
+            found = options_command.check(path)
+            click.echo(f"{path}: fine, with {len(found.connections)} connections")
+        elif as_json:
+            click.echo(options_command.as_json())
+        else:
+            for line in options_command.as_lines(shutil.get_terminal_size().columns):
+                click.echo(line)
+
+
 @contextlib.contextmanager
 def _told() -> Generator[None, None, None]:
     """Say in a line what went wrong, and exit with the status that it deserves."""
@@ -116,6 +164,8 @@ def _told() -> Generator[None, None, None]:
     except PermanentError as error:
         cause = "" if error.__cause__ is None else str(error.__cause__)
         _leave(f"{error}" if cause in str(error) else f"{error} ({cause})", CONFIGURATION)
+    except ConfigError as error:
+        _leave(str(error), CONFIGURATION)
     except TokenError as error:
         is_final = is_hopeless(error)
         _leave(str(error), CONFIGURATION if is_final else FAILED)
@@ -132,16 +182,7 @@ def _leave(message: str, status: int) -> NoReturn:
 
 def _in_words_of_the_command(message: str) -> str:
     """Say flags where the library says arguments."""
-    for argument, flag in (
-        ("endpoint_url", "URL"),
-        ("allow_insecure_transport=True", "--insecure"),
-        ("connection_id", "--connection-id"),
-        ("token_url", "--token-url"),
-        ("issuer", "--issuer"),
-        ("base_url", "--gateway"),
-    ):
-        message = message.replace(argument, flag)
-    return message
+    return re.sub(r"[\w=]+", lambda found: FLAGS.get(found[0], found[0]), message)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -1,15 +1,14 @@
 """`Bridge` for threads: the same sessions, on the one loop thread of the process."""
 
 import functools
-import logging
 import weakref
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from dromos._driver.endpoint import Veiled
-from dromos._options import SessionOptions, Verdicts
+from dromos._options import BridgeOptions, SessionOptions
 from dromos.bridge import Bridge as AsyncBridge
-from dromos.interfaces import Dialer, Endpoint, Logger, Metrics, Observer
+from dromos.interfaces import Endpoint
 from dromos.model import Seconds, seconds
 from dromos.sync._handler import (
     Callback,
@@ -26,17 +25,6 @@ from dromos.sync._tokens import Tokens, close_provider, unblocking
 from dromos.sync.connection import Connection
 
 __all__ = ["Bridge", "BridgeOptions", "connect", "run"]
-
-
-class BridgeOptions(SessionOptions, total=False):
-    """The options of a bridge; `dromos.Bridge` describes them."""
-
-    logger: Logger | logging.Logger | logging.LoggerAdapter[Any] | None
-    metrics: Metrics | None
-    on_event: Observer | None
-    dialer: Dialer | None
-    verdicts: Verdicts | None
-    max_concurrent_dials: int
 
 
 class Bridge:

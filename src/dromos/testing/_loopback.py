@@ -1,9 +1,8 @@
-"""A loopback server that can be killed and started again, and the HTTP that both fakes speak."""
+"""A loopback server that can be killed and started again, which both fakes are."""
 
 import asyncio
 import contextlib
 import functools
-import http
 import os
 import socket
 import ssl as tls
@@ -11,187 +10,19 @@ import struct
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import h11
+
+from dromos._http_server import Headers, HttpConnection, Reply, Request
 
 __all__ = ["Headers", "HttpConnection", "Loopback", "Reply", "Request", "on_its_loop", "reset"]
 
 Clock = Callable[[], float]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Headers(Mapping[str, str]):
-    """Header fields as they were received: order and case kept, looked up in any case.
-
-    Attributes:
-        pairs: Every field in order, repeated names included.
-    """
-
-    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
-        self.pairs: tuple[tuple[str, str], ...] = tuple(pairs)
-        self._values: dict[str, str] = {}
-        for name, value in self.pairs:
-            self._values.setdefault(name.lower(), value)
-
-    def __getitem__(self, name: str, /) -> str:
-        return self._values[name.lower()]
-
-    def __contains__(self, name: object, /) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def all(self, name: str) -> list[str]:
-        """Return every value of a repeated header, in order."""
-        return [value for key, value in self.pairs if key.lower() == name.lower()]
-
-    def __repr__(self) -> str:
-        return f"Headers({list(self.pairs)!r})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One HTTP request as a server of this package received it.
-
-    Attributes:
-        method: Such as `"GET"`.
-        target: The path with its query, as sent.
-        headers: The header fields.
-        body: The body.
-        at: Unix time, by the server's clock.
-    """
-
-    method: str
-    target: str
-    headers: Headers
-    body: bytes
-    at: float
-
-    @property
-    def path(self) -> str:
-        """The target without its query, percent-encoding kept."""
-        return urlsplit(self.target).path
-
-    @property
-    def query(self) -> list[tuple[str, str]]:
-        """The query's names and values, decoded, in order."""
-        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """One HTTP answer.  `Content-Length` is added if no header frames the body."""
-
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-
-class HttpConnection:
-    """One client's HTTP/1.1 connection, seen from the server."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=2**18)
-
-    async def read_request(self, clock: Clock) -> Request | None:
-        """Return the next request, or None if the client has closed the connection.
-
-        Raises:
-            h11.RemoteProtocolError: If what came was not HTTP/1.1.
-        """
-        head: h11.Request | None = None
-        body = bytearray()
-        while True:
-            event = self._h11.next_event()
-            if event is h11.NEED_DATA:
-                if self._h11.they_are_waiting_for_100_continue:
-                    go_on = h11.InformationalResponse(status_code=100, headers=[])
-                    self.writer.write(self._h11.send(go_on))
-                self._h11.receive_data(await self.reader.read(2**16))
-            elif isinstance(event, h11.Request):
-                head = event
-            elif isinstance(event, h11.Data):
-                body += event.data
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                return _request(head, bytes(body), clock())
-            else:
-                return None
-
-    def encode(self, reply: Reply) -> bytes:
-        """Return an answer's bytes; nothing is written."""
-        headers = list(reply.headers)
-        if not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in headers}:
-            headers.append(("Content-Length", str(len(reply.body))))
-        response = h11.Response(
-            status_code=reply.status, headers=headers, reason=reason_phrase(reply.status).encode()
-        )
-        parts = [self._h11.send(response)]
-        if reply.body:
-            parts.append(self._h11.send(h11.Data(data=reply.body)))
-        parts.append(self._h11.send(h11.EndOfMessage()))
-        return b"".join(part for part in parts if part)
-
-    async def write_endless(self, reply: Reply) -> None:
-        """Write an answer whose body never ends, as fast as the client reads it."""
-        response = h11.Response(status_code=reply.status, headers=list(reply.headers))
-        self.writer.write(self._h11.send(response) or b"")
-        block = (reply.body or b" ") * (2**14 // len(reply.body or b" ") + 1)
-        while not self.writer.is_closing():
-            self.writer.write(self._h11.send(h11.Data(data=block)) or b"")
-            await self.writer.drain()
-
-    def next_cycle(self) -> bool:
-        """Get ready for another request; False if this connection must be closed."""
-        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
-            return False
-        self._h11.start_next_cycle()
-        return True
-
-    def switch_protocols(self, headers: Iterable[tuple[str, str]]) -> bytes:
-        """Answer 101, and return the bytes that came after the request."""
-        accept = h11.InformationalResponse(
-            status_code=101, headers=list(headers), reason=b"Switching Protocols"
-        )
-        self.writer.write(self._h11.send(accept) or b"")
-        return self._h11.trailing_data[0]
-
-    async def wait_closed_by_client(self) -> None:
-        """Discard what the client sends, until it closes the connection."""
-        while await self.reader.read(2**16):
-            pass
-
-
-def _request(head: h11.Request, body: bytes, at: float) -> Request:
-    return Request(
-        method=head.method.decode("ascii"),
-        target=head.target.decode("latin-1"),
-        headers=Headers(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in head.headers.raw_items()
-        ),
-        body=body,
-        at=at,
-    )
-
-
-def reason_phrase(status: int) -> str:
-    """Return the usual words for a status, or nothing for an unknown one."""
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def reset(transport: asyncio.BaseTransport) -> None:

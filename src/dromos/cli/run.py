@@ -1,0 +1,107 @@
+"""Runs an agent of the user's as a service: what the command line says, the rest, the file."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from dromos.cli.sources import Tokens
+from dromos.config import Config, ConfigError, ServiceSettings
+from dromos.config.config import PREFIX
+from dromos.config.sources import WHICH, load
+from dromos.service.run import run
+from dromos.service.work import Unrunnable
+
+__all__ = ["run_agent", "service_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SERVICE: Final = tuple(each.name for each in fields(ServiceSettings))
+
+_OPTIONS: Final = (
+    click.option("--config", "path", metavar="FILE", help="Read options from this file, in TOML."),
+    click.option("--url", metavar="URL", help="The far side, with --connection-id."),
+    click.option("--health-port", metavar="PORT", help="Serve health there; 0 takes any."),
+    click.option("--health-host", metavar="ADDRESS", help="That port's address: 127.0.0.1."),
+    click.option("--drain-timeout", metavar="SECONDS", help="From the signal to the end: 25."),
+    click.option("--log-format", metavar="FORM", help="auto, text, json or none."),
+    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
+    click.option("--loop", metavar="LOOP", help="auto, asyncio or uvloop."),
+)
+
+
+def service_options(command: F) -> F:
+    """Give a command the options of a service."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def run_agent(name: str | None, options: dict[str, Any]) -> None:
+    """Run an object in a module until it is over.
+
+    Args:
+        name: As `"module:name"`; None runs the handlers that the configuration names.
+        options: Those of `service_options` and `token_options`.
+
+    Raises:
+        SystemExit: If the status is not 0.
+        ConfigError: If the configuration can't work.
+        click.UsageError: If the command line can't.
+    """
+    flags = _flags(options)
+    path = options["path"]
+    environ = _overlaid(flags)
+    try:
+        if path is None:
+            config = Config.from_env(environ=environ)
+        else:
+            config = Config.from_toml(path, environ=environ)
+    except ConfigError as error:
+        source = _flag(error.source) if error.source in flags else error.source
+        raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
+    try:
+        run(None if name is None else load(name, "the agent"), config=config)
+    except Unrunnable as error:
+        said = str(error).replace("connection_id", "--connection-id")
+        raise click.UsageError(said.replace("endpoint_url", "--url")) from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _flags(options: dict[str, Any]) -> dict[str, str]:
+    """Return what the command line says, as the variables that would say the same."""
+    tokens = Tokens.of(options)
+    said: dict[str, Any] = {name: options[name] for name in _SERVICE}
+    said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
+    said["allow_insecure_transport"] = "true" if tokens.insecure else None
+    for each in fields(tokens):
+        if each.name not in ("connection_id", "insecure"):
+            value = getattr(tokens, each.name)
+            said[each.name] = value if isinstance(value, str) or value is None else ",".join(value)
+    return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value}
+
+
+def _overlaid(flags: dict[str, str]) -> dict[str, str]:
+    """Return the environment with the command line in front of it."""
+    environ = dict(os.environ)
+    which = {f"{PREFIX}{name}".upper() for name in WHICH}
+    if which & set(flags):
+        for name in which:
+            environ.pop(name, None)
+    return {**environ, **flags}
+
+
+def _flag(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    name = variable.removeprefix(PREFIX).lower()
+    return _NAMES.get(name, f"--{name.replace('_', '-')}")
+
+
+_NAMES: Final = {"connection_url": "--url", "allow_insecure_transport": "--insecure"}

@@ -1,0 +1,148 @@
+"""What a configuration says besides the options of `Bridge`, `RetryPolicy` and `Outbox`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dromos.model import Seconds, seconds
+
+__all__ = ["ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """Where tokens come from.  Secrets are only referred to: by a variable, or by a file.
+
+    Attributes:
+        gateway: Where the token gateway is, such as `"http://localhost:8081"`.  None
+            (default): tokens don't come from one.
+        token_env: The variable that holds the token.  None (default): none does.
+        token_file: The file that holds the token; it is read anew when it changes.  None
+            (default): none does.
+        issuer: An authorization server, by its name (RFC 8414).  None (default): none.
+        token_url: Its token endpoint, in place of `issuer`.  None (default): none.
+        client_id: Who we are to it.  None (default): nobody.
+        client_secret_env: The variable that holds our secret.  None (default): none does.
+        client_secret_file: The file that holds our secret.  None (default): none does.
+        private_key_file: The file that holds our private key, as PEM or JWK.  None
+            (default): none does.
+        refresh_store: The file that keeps a refresh token, which is then used.  None
+            (default): none does.
+        scope: What to ask for.  Default: what the server gives by itself.
+        audience: Whom the token is for.  Default: not said.
+        provider: Any source of tokens in Python, as `"module:name"`.  None (default): none.
+        allow_insecure_transport: Whether `http://` may go to other machines.  Default False.
+    """
+
+    gateway: str | None = None
+    token_env: str | None = None
+    token_file: str | None = None
+    issuer: str | None = None
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret_env: str | None = None
+    client_secret_file: str | None = None
+    private_key_file: str | None = None
+    refresh_store: str | None = None
+    scope: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
+    provider: str | None = None
+    allow_insecure_transport: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialerSettings:
+    """What opens links.
+
+    Attributes:
+        engine: `"picows"` (default), or `"websockets"`, which needs `dromos[websockets]`.
+        ca_file: A file with the certificates to trust, as PEM, beside those of the system.
+            None (default): those of the system alone.
+        proxy: The URL of a forward proxy; one with a password is only referred to, as
+            `{ env = "NAME" }` or `{ file = "PATH" }`.  None (default) connects directly.
+        headers: Header fields to send with each upgrade request; those that are secret are
+            only referred to, as `{ env = "NAME" }` or `{ file = "PATH" }`.  Default: none.
+        subprotocols: To offer, in order of preference.  Default: none.
+        origin: The `Origin` header.  None (default) sends none.
+        user_agent: The `User-Agent` header.  None (default) is `dromos/VERSION`.
+        open_timeout: Seconds for DNS, TCP, TLS, proxy and upgrade together.  Default 15.
+        happy_eyeballs_delay: Seconds after which the next address is tried beside those
+            before it (RFC 8305).  Default 0.25.
+    """
+
+    engine: Literal["picows", "websockets"] = "picows"
+    ca_file: str | None = None
+    proxy: object = field(default=None, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
+    subprotocols: tuple[str, ...] = ()
+    origin: str | None = None
+    user_agent: str | None = None
+    open_timeout: Seconds = 15.0
+    happy_eyeballs_delay: Seconds = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """How a bridge is run as a service.
+
+    Attributes:
+        health_port: The port of `/livez`, `/readyz`, `/metrics` and `/sessions`; 0 takes any
+            that is free.  None (default) opens none.
+        health_host: The address of that port.  Default `"127.0.0.1"`; Kubernetes probes
+            need `"0.0.0.0"` or `"::"`.
+        drain_timeout: Seconds from SIGTERM or SIGINT to the end, in which what was sent
+            arrives.  Default 25: Kubernetes kills after 30.
+        log_format: `"auto"` (default) is `"text"` on a terminal and `"json"` otherwise;
+            `"none"` leaves logging to the program.
+        log_level: The least that is logged: `"debug"`, `"info"` (default), `"warning"` or
+            `"error"`.
+        loop: `"auto"` (default) is `"uvloop"` where it is installed, and `"asyncio"` otherwise.
+    """
+
+    health_port: int | None = None
+    health_host: str = "127.0.0.1"
+    drain_timeout: Seconds = 25.0
+    log_format: Literal["auto", "text", "json", "none"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+
+    def __post_init__(self) -> None:
+        port = self.health_port
+        if port is not None:
+            if isinstance(port, bool) or not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"health_port must be an int or None, not {type(port).__name__}")
+            if not 0 <= port <= 65535:
+                raise ValueError(f"health_port must be 0 to 65535, not {port}")
+        if not isinstance(self.health_host, str) or not self.health_host:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("health_host must be an address, as a str")
+        drain = seconds("drain_timeout", self.drain_timeout, above=0)
+        object.__setattr__(self, "drain_timeout", drain)
+        for name, allowed in _WORDS.items():
+            if getattr(self, name) not in allowed:
+                wanted = " or ".join(f'"{word}"' for word in allowed)
+                raise ValueError(f"{name} must be {wanted}")
+
+
+_WORDS = {
+    "log_format": ("auto", "text", "json", "none"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "loop": ("auto", "asyncio", "uvloop"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """One connection to keep.
+
+    Attributes:
+        id: What the source of tokens knows it by.
+        url: Where the far side is, `ws://` or `wss://`.
+        handler: What to do with it, as `"module:name"`: an object, or what makes one.  None
+            (default): what `dromos run` is given.
+        options: Options of this session in place of the bridge's.  Default: none.
+    """
+
+    id: str
+    url: str = field(repr=False)
+    handler: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])

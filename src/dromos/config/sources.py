@@ -1,0 +1,121 @@
+"""The source of tokens that settings mean, and other objects that they name."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from dromos import oauth
+from dromos.config.settings import TokenSettings
+from dromos.interfaces import TokenProvider, TokenSource
+
+__all__ = ["SOURCES", "WHICH", "load", "source"]
+
+WHICH: Final = ("gateway", "token_env", "token_file", "issuer", "token_url", "provider")
+"""The settings of which one says where tokens come from."""
+
+SOURCES: Final = "a gateway, token_env, token_file, issuer or token_url with client_id, or provider"
+
+
+def source(
+    settings: TokenSettings, *, environ: Mapping[str, str] | None = None
+) -> TokenProvider | TokenSource:
+    """Return the one source of tokens that settings mean.
+
+    Args:
+        settings: What says so.
+        environ: Where variables are looked up.  None (default): the process's own.
+
+    Raises:
+        ValueError: If they mean none or several, or one of them can't work.
+        TypeError: If what `provider` names is no source.
+    """
+    server = settings.issuer or settings.token_url
+    given = [settings.gateway, settings.token_env, settings.token_file, server, settings.provider]
+    if sum(one is not None for one in given) != 1:
+        raise ValueError(f"say once where tokens come from: {SOURCES}")
+    if settings.gateway is not None:
+        insecure = settings.allow_insecure_transport
+        return oauth.OAuthClient(settings.gateway, allow_insecure_transport=insecure)
+    if settings.token_env is not None:
+        return oauth.EnvToken(settings.token_env)
+    if settings.token_file is not None:
+        return oauth.FileToken(settings.token_file)
+    if settings.provider is not None:
+        return _provider(settings.provider)
+    return _of_server(settings, os.environ if environ is None else environ)
+
+
+def load(name: str, what: str) -> Any:
+    """Return the object that `"module:name"` names; modules of the current folder are found.
+
+    Raises:
+        ValueError: If it is no such name, or there is no such object.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{what} must be MODULE:NAME")
+    sys.path.insert(0, "")  # as `python -m` has it
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{what} {name} can't be imported: {error}") from error
+    finally:
+        sys.path.remove("")
+    return found
+
+
+def _provider(name: str) -> TokenProvider | TokenSource:
+    found = load(name, "provider")
+    # A class or a function that takes nothing makes one.
+    if callable(found) and (isinstance(found, type) or not hasattr(found, "get_token")):
+        found = found()
+    if not callable(getattr(found, "get_token", None)):
+        raise TypeError(f"provider {name} has no get_token")
+    return cast("TokenProvider | TokenSource", found)
+
+
+def _of_server(settings: TokenSettings, environ: Mapping[str, str]) -> TokenProvider | TokenSource:
+    if not settings.client_id:
+        raise ValueError("issuer and token_url need client_id")
+    options: oauth.ClientOptions = {
+        "issuer": settings.issuer,
+        "token_url": settings.token_url,
+        "client_id": settings.client_id,
+        "scope": settings.scope,
+        "audience": settings.audience,
+        "allow_insecure_transport": settings.allow_insecure_transport,
+    }
+    if settings.client_secret_env is not None:
+        options["client_secret"] = _variable(settings.client_secret_env, environ)
+    elif settings.client_secret_file is not None:
+        options["client_secret"] = _file("client_secret_file", settings.client_secret_file)
+    if settings.private_key_file is not None:
+        options["private_key"] = _file("private_key_file", settings.private_key_file)
+    if settings.refresh_store is not None:
+        return oauth.RefreshToken(store=oauth.FileStore(settings.refresh_store), **options)
+    return oauth.ClientCredentials(**options)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> oauth.Secret:
+    value = environ.get(name)
+    if not value:
+        raise ValueError(f"the environment has no {name}, or it is empty")
+    return oauth.Secret(value)
+
+
+def _file(option: str, path: str) -> Callable[[], oauth.Secret]:
+    def read() -> oauth.Secret:
+        return oauth.Secret(Path(path).read_text(encoding="utf-8"))
+
+    try:
+        read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    else:
+        return read  # read anew for each request: it may be replaced
+    raise ValueError(f"{option} can't be read: {reason}")

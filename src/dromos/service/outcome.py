@@ -1,0 +1,48 @@
+"""How a service has ended, as an exit status."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dromos.bridge import may_heal
+from dromos.config.errors import ConfigError
+from dromos.errors import NotConnected, PermanentError
+
+__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "leaves", "status_of"]
+
+CLEAN: Final = 0
+FAILED: Final = 1
+CONFIGURATION: Final = 78
+"""`EX_CONFIG` of sysexits.h: for systemd's `RestartPreventExitStatus=`, since starting again
+would not help."""
+
+
+def status_of(error: BaseException | None) -> int:
+    """Return the status for what has ended a service.
+
+    78 is for what a configuration or a person must mend.  A failure that heals by itself is
+    1, although a session may not have waited for that: a service manager does.
+    """
+    if error is None:
+        return CLEAN
+    causes = list(leaves(error))
+    return CONFIGURATION if all(_is_final(cause) for cause in causes) else FAILED
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a program only fell over its messages not being taken while we drain."""
+    return all(isinstance(each, NotConnected) for each in leaves(error))
+
+
+def _is_final(error: BaseException) -> bool:
+    if isinstance(error, PermanentError):
+        return not may_heal(error)
+    return isinstance(error, ConfigError)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, or the one that is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:  # pyright: ignore[reportUnknownMemberType,reportUnknownVariableType]
+            yield from leaves(inner)  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        yield error

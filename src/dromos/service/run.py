@@ -1,0 +1,164 @@
+"""`run`: a script as a service, with all that a service manager expects of one."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import fields
+from typing import Any, Final, Literal, TypeAlias, Unpack
+
+from dromos._options import BridgeOptions
+from dromos.bridge import Bridge
+from dromos.config import Config, ConfigError, ServiceSettings
+from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
+from dromos.model import Seconds
+from dromos.service.logs import set_up_logging
+from dromos.service.metrics import observed, prometheus
+from dromos.service.outcome import CLEAN, status_of
+from dromos.service.service import Service
+from dromos.service.work import Main, work_of
+
+__all__ = ["RunOptions", "Target", "run"]
+
+_log: Final = logging.getLogger("dromos")
+
+
+Target: TypeAlias = (
+    Main | Coroutine[Any, Any, object] | Handler | type[Handler] | Callable[[], Handler]
+)
+"""What can be run."""
+
+
+class RunOptions(BridgeOptions, total=False):
+    """The options of `run`: those of a service, and those of `Bridge`."""
+
+    health_port: int | None
+    health_host: str
+    drain_timeout: Seconds
+    log_format: Literal["auto", "text", "json", "none"]
+    log_level: Literal["debug", "info", "warning", "error"]
+    loop: Literal["auto", "asyncio", "uvloop"]
+
+
+_OF_SERVICE: Final = frozenset(each.name for each in fields(ServiceSettings))
+
+
+def run(
+    target: Target | None,
+    *,
+    tokens: TokenProvider | TokenSource | None = None,
+    connection_id: str | None = None,
+    endpoint_url: Endpoint | None = None,
+    bridge: Bridge | None = None,
+    config: Config | None = None,
+    **options: Unpack[RunOptions],
+) -> None:
+    """Run a program as a service, and return when it has ended in good order.
+
+        dromos.run(Agent(), tokens=OAuthClient("http://localhost:8081"),
+                   connection_id="your-connection-id", endpoint_url="wss://host/ws")
+
+        async def main(bridge):
+            async with bridge.connect("your-connection-id", "wss://host/ws") as connection:
+                async for message in connection:
+                    ...
+
+        dromos.run(main, tokens=OAuthClient("http://localhost:8081"), health_port=8080)
+
+    It owns the event loop, the signals and, if the program has not set it up, logging.
+    SIGTERM and SIGINT drain: nothing more is taken to be sent, what was sent arrives, then
+    sessions end, and last the health port.  A second signal ends the process at once.  A
+    service manager is told how it goes (sd_notify).  Several connections don't end each
+    other: one that has failed for good leaves the rest.
+
+    The process exits with 0 when it was closed or told to stop; 78 for what a configuration or
+    a person must mend, so that `RestartPreventExitStatus=78` keeps it down; 1 for all else;
+    130 or 143 after a second SIGINT or SIGTERM.
+
+    Args:
+        target: An async function that takes a bridge and does everything with it; or a
+            handler, for which one session runs per connection; or a class, or a function of
+            no arguments, that makes a handler for each.  A coroutine goes with `bridge`.
+            None takes the handlers that `config` names.
+        tokens: Where tokens come from; it is closed at the end.  None (default): what
+            `config` says.
+        connection_id: What `tokens` knows the one connection by.  None (default): the
+            connections of `config`.
+        endpoint_url: Where its far side is, as for `maintain_websocket`.
+        bridge: A bridge of yours to run and drain, in place of `tokens` and of options of
+            `Bridge`.  None (default) makes one.
+        config: What a file or the environment says.  None (default): `Config.from_env()`.
+        **options: The options of `Bridge`, and those of a service, each of which goes before
+            `config`: `health_port` (None: no port), `health_host` (`"127.0.0.1"`),
+            `drain_timeout` (25 s), `log_format` (`"auto"`), `log_level` (`"info"`) and `loop`
+            (`"auto"`); see `dromos.config.ServiceSettings`.
+
+    Raises:
+        SystemExit: If the status is not 0.
+        TypeError: If an argument has the wrong type, or one is missing; the message names it.
+        ValueError: If an argument has a value that can't work; the message names it.
+        RuntimeError: If it is called on another thread than the main one, where signals
+            can't be had, or where an event loop runs already.
+    """
+    _check_place()
+    given: dict[str, Any] = {**options}
+    said = {name: given.pop(name) for name in list(given) if name in _OF_SERVICE}
+    try:
+        config = (Config.from_env() if config is None else config).with_service(**said)
+        work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
+        metrics = None
+        if bridge is None:
+            metrics = prometheus()
+            given = given if metrics is None else observed(given, metrics.on_event)
+            given.setdefault("logger", _log)
+            tokens = config.source() if tokens is None else tokens
+            bridge = config.bridge(tokens, **given)
+        elif tokens is not None or given:
+            wrong = "tokens" if tokens is not None else next(iter(given))
+            raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
+        service = Service(bridge, work, config.service, tokens=tokens, metrics=metrics)
+        loop_factory = _loop_factory(config.service.loop)
+    except ConfigError as error:
+        set_up_logging("auto", "info")
+        _log.error("%s", error)
+        raise SystemExit(status_of(error)) from error
+    set_up_logging(config.service.log_format, config.service.log_level)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        status = runner.run(service.serve())
+    if status != CLEAN:
+        raise SystemExit(status)
+
+
+def _check_place() -> None:
+    """Refuse to run where signals or an event loop can't be had.
+
+    Raises:
+        RuntimeError: If it is so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("run needs the main thread, which is where signals arrive")
+    # Asked so because the public question raises where there is none.
+    if asyncio._get_running_loop() is not None:  # pyright: ignore[reportPrivateUsage]
+        raise RuntimeError(
+            "run has an event loop of its own; in one that runs already use Bridge itself, "
+            "and dromos.service.HealthServer"
+        )
+
+
+def _loop_factory(
+    loop: Literal["auto", "asyncio", "uvloop"],
+) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop; None for asyncio's own.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    if loop == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        if loop == "auto":
+            return None
+        raise ConfigError('loop "uvloop" needs: pip install "dromos[uvloop]"') from None
+    return uvloop.new_event_loop

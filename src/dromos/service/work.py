@@ -1,0 +1,158 @@
+"""What a service does: a function of the user's, or sessions with handlers."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from dromos.bridge import Bridge
+from dromos.config import Config, ConnectionSettings
+from dromos.errors import PermanentError
+from dromos.interfaces import Endpoint
+
+__all__ = ["Main", "Task", "Unrunnable", "Work", "work_of"]
+
+Main: TypeAlias = Callable[[Bridge], Awaitable[object]]
+"""A function that does everything itself, with the bridge it is given."""
+
+Work: TypeAlias = Callable[[Bridge], Coroutine[Any, Any, None]]
+
+_HANDLER: Final = ("on_connect", "on_message", "on_disconnect")
+
+_log: Final = logging.getLogger("dromos")
+
+
+class Unrunnable(TypeError):
+    """What was given can't be run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One session that is to run: the arguments of `maintain_websocket`."""
+
+    connection_id: str
+    endpoint_url: Endpoint = field(repr=False)
+    handler: Any
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def work_of(
+    target: object,
+    config: Config,
+    *,
+    connection_id: str | None,
+    endpoint_url: Endpoint | None,
+) -> Work:
+    """Return what a service does.
+
+    Args:
+        target: A function that takes a bridge; a coroutine; or a handler, or a class or a
+            function of no arguments that makes one.  None takes the configuration's handlers.
+        config: Names connections, if the next two are None.
+        connection_id: What the source of tokens knows the one connection by.
+        endpoint_url: Where its far side is.
+
+    Raises:
+        Unrunnable: If the target is none of these, or a connection is not said.
+        ConfigError: If a handler that the configuration names can't be had.
+    """
+    if (connection_id is None) != (endpoint_url is None):
+        raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
+    if inspect.iscoroutine(target):
+        return _awaiting(target)
+    if target is not None and not _is_handler(target):
+        if not callable(target):
+            raise Unrunnable(
+                "run wants an async function that takes a bridge, or a handler with "
+                f"{', '.join(_HANDLER)}; not {type(target).__name__}"
+            )
+        if takes_a_bridge(target):
+            return _calling(target)
+    if connection_id is not None and endpoint_url is not None:
+        handler = _made(target)
+        given = Task(connection_id=connection_id, endpoint_url=endpoint_url, handler=handler)
+        return _keeping([given])
+    if not config.connections:
+        raise Unrunnable(
+            "a handler needs a connection: say connection_id and endpoint_url, or "
+            "[[connections]] in the configuration"
+        )
+    return _keeping([_task(config, each, target) for each in config.connections])
+
+
+def takes_a_bridge(target: Callable[..., Any]) -> bool:
+    """Whether a function wants one argument, which is a bridge then."""
+    try:
+        inspect.signature(target).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(target, type)
+
+
+def _is_handler(target: object) -> bool:
+    return all(callable(getattr(target, name, None)) for name in _HANDLER)
+
+
+def _made(target: Any) -> Any:
+    """Return a handler: the object itself, or what the class or function makes."""
+    if isinstance(target, type) or not _is_handler(target):
+        target = target()
+    if not _is_handler(target):
+        raise Unrunnable(f"a handler has {', '.join(_HANDLER)}; {type(target).__name__} has not")
+    return target
+
+
+def _task(config: Config, connection: ConnectionSettings, target: object) -> Task:
+    chosen = config.handler(connection) if connection.handler or target is None else target
+    return Task(
+        connection_id=connection.id,
+        endpoint_url=connection.url,
+        handler=_made(chosen),
+        options=dict(connection.options),
+    )
+
+
+def _awaiting(coroutine: Coroutine[Any, Any, object]) -> Work:
+    async def work(_: Bridge) -> None:
+        await coroutine
+
+    return work
+
+
+def _calling(main: Callable[..., Any]) -> Work:
+    async def work(bridge: Bridge) -> None:
+        result = main(bridge)
+        if inspect.isawaitable(result):
+            await result
+
+    return work
+
+
+def _keeping(tasks: Sequence[Task]) -> Work:
+    async def work(bridge: Bridge) -> None:
+        """Run every session until its end; one that fails does not end the others."""
+        running = [asyncio.get_running_loop().create_task(_keep(bridge, task)) for task in tasks]
+        try:
+            ends = await asyncio.gather(*running, return_exceptions=True)
+        except asyncio.CancelledError:
+            await asyncio.wait(running)
+            raise
+        errors = [end for end in ends if isinstance(end, Exception)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
+
+    return work
+
+
+async def _keep(bridge: Bridge, task: Task) -> None:
+    try:
+        await bridge.maintain_websocket(
+            task.connection_id, task.endpoint_url, task.handler, **task.options
+        )
+    except PermanentError as error:
+        _log.error("connection %s has ended for good: %s", task.connection_id, error)
+        raise

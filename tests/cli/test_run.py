@@ -1,0 +1,194 @@
+"""`dromos run` and `dromos config` as processes of their own."""
+
+import json
+import signal
+
+import pytest
+from tests.service.processes import ROOT, process, world
+from tests.service.support import ask
+
+AGENTS = "tests.service.agents"
+
+
+def dromos(*arguments, **options):
+    return process("-m", "dromos", *map(str, arguments), **options)
+
+
+def connecting(gateway, far):
+    return ("--gateway", gateway.url, "--connection-id", "c-1", "--url", far.url)
+
+
+# --- What can be run ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Agent", "make"])
+async def test_a_handler_is_run_by_its_name(name):
+    async with (
+        world() as (gateway, far),
+        dromos("run", f"{AGENTS}:{name}", *connecting(gateway, far)) as it,
+    ):
+        link = await far.wait_for_link()
+        await it.until_it_says("connected")
+        it.signal(signal.SIGTERM)
+        status = await it.end()
+
+    assert (0, ["hello"]) == (status, link.received), it.told
+    assert ["connected", "disconnected None"] == it.lines
+
+
+async def test_a_function_is_run_with_a_bridge():
+    async with (
+        world() as (gateway, _),
+        dromos("run", f"{AGENTS}:return_at_once", "--gateway", gateway.url) as it,
+    ):
+        status = await it.end()
+
+    assert (0, ["<Bridge with 0 running sessions>"]) == (status, it.lines), it.told
+
+
+async def test_a_file_names_connections_and_their_handlers(tmp_path):
+    async with world() as (gateway, far):
+        (tmp_path / "mine.py").write_text(f"from {AGENTS} import Agent\n\nagent = Agent()\n")
+        (tmp_path / "dromos.toml").write_text(
+            f'[tokens]\ngateway = "{gateway.url}"\n[service]\nhealth_port = 0\n'
+            f'[[connections]]\nid = "c-1"\nurl = "{far.url}"\nhandler = "mine:agent"\n'
+            f'[[connections]]\nid = "c-2"\nurl = "{far.url}"\nmax_link_age = "1h"\n'
+        )
+        command = ("run", f"{AGENTS}:make", "--config", "dromos.toml")
+        async with dromos(*command, cwd=tmp_path) as it:
+            port = await it.health_port()
+            await it.until(lambda: 2 == it.lines.count("connected"))
+            told = (await ask(port, "/sessions")).json["sessions"]
+            it.signal(signal.SIGTERM)
+            status = await it.end()
+
+    assert 0 == status, it.told
+    assert ["c-1", "c-2"] == [each["connection_id"] for each in told]
+
+
+async def test_one_connection_that_ends_for_good_leaves_the_others(tmp_path):
+    async with world() as (gateway, far):
+        gateway.revoke("c-1")
+        gateway.set_status("c-1", "failed")
+        (tmp_path / "dromos.toml").write_text(
+            f'[tokens]\ngateway = "{gateway.url}"\n'
+            f'[[connections]]\nid = "c-1"\nurl = "{far.url}"\n'
+            f'[[connections]]\nid = "c-2"\nurl = "{far.url}"\n'
+        )
+        command = ("run", f"{AGENTS}:Agent", "--config", tmp_path / "dromos.toml")
+        async with dromos(*command) as it:
+            await it.until_it_says("connection c-1 has ended for good")
+            await it.until_it_says("connected")
+            it.signal(signal.SIGTERM)
+            status = await it.end()
+
+    assert 78 == status, it.told
+    assert "disconnected None" in it.lines
+
+
+# --- Who goes first -------------------------------------------------------------------------------
+
+
+async def test_the_command_line_goes_before_the_environment_and_that_before_the_file(tmp_path):
+    async with world() as (gateway, far):
+        (tmp_path / "dromos.toml").write_text(
+            '[tokens]\ntoken_env = "NONE"\n[service]\nlog_format = "text"\nhealth_port = 1\n'
+        )
+        env = {"DROMOS_LOG_FORMAT": "json", "DROMOS_HEALTH_PORT": "2", "DROMOS_ISSUER": "x"}
+        command = ("run", f"{AGENTS}:Agent", "--config", tmp_path / "dromos.toml")
+        more = (*connecting(gateway, far), "--health-port", "0")
+        async with dromos(*command, *more, env=env) as it:
+            port = await it.health_port()
+            await it.until_it_says("connected")
+            alive = await ask(port)
+            it.signal(signal.SIGTERM)
+            status = await it.end()
+
+    assert (0, 200) == (status, alive.status), it.told
+    assert "connected" in it.lines
+    assert [json.loads(line) for line in it.log]
+
+
+# --- What is wrong --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("run", f"{AGENTS}:return_at_once"), 78, "say once where tokens come from"),
+        (
+            ("run", f"{AGENTS}:Agent", "--token-env", "T"),
+            2,
+            "a handler needs a connection: say --connection-id and --url",
+        ),
+        (("run", f"{AGENTS}:Agent", "--connection-id", "c"), 78, "a connection lacks its url"),
+        (("run", f"{AGENTS}:MESSAGE", "--token-env", "T"), 2, "not str"),
+        (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
+        (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
+        (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
+        (("run", "--health-port", "many"), 78, "--health-port: health_port must be"),
+        (("run", "--log-level", "loud"), 78, "--log-level: log_level must be"),
+        (("config", "--check", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
+    ],
+)
+async def test_what_is_asked_for_wrongly_is_refused_in_words(arguments, status, said):
+    async with dromos(*arguments) as it:
+        ended = await it.end()
+
+    assert status == ended, it.told
+    assert said in it.told
+    assert "Traceback" not in it.told
+
+
+async def test_what_a_module_of_the_user_s_raises_is_shown_as_it_is(tmp_path):
+    (tmp_path / "mine.py").write_text("raise LookupError('my own fault')\n")
+    async with dromos("run", "mine:agent", "--token-env", "T", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 1 == status
+    assert "LookupError: my own fault" in it.told
+
+
+# --- The options ----------------------------------------------------------------------------------
+
+
+async def test_every_option_is_listed_for_people():
+    async with dromos("config") as it:
+        status = await it.end()
+
+    assert 0 == status
+    assert "  ping_interval = 20 s" in it.lines
+    assert "      DROMOS_PING_INTERVAL" in it.lines
+    assert "  message_size_limit = 1048576 bytes" in it.lines
+    assert "[[connections]]" in it.lines
+
+
+async def test_every_option_is_listed_for_programs():
+    from dromos.config.table import CONNECTION, SECTIONS
+
+    async with dromos("config", "--json") as it:
+        status = await it.end()
+
+    told = json.loads("\n".join(it.lines))
+    keys = [f"{each['section']}.{each['name']}" for each in told]
+    assert 0 == status
+    assert [option.key for each in (*SECTIONS, CONNECTION) for option in each.options()] == keys
+    interval = next(each for each in told if each["name"] == "ping_interval")
+    assert (20.0, "s", "DROMOS_PING_INTERVAL") == (
+        interval["default"],
+        interval["unit"],
+        interval["variable"],
+    )
+
+
+async def test_a_file_is_checked_whatever_the_environment_says(tmp_path):
+    good, bad = ROOT / "deploy" / "dromos.toml", tmp_path / "bad.toml"
+    bad.write_text("[bridge]\nping_interval = 'often'\n")
+    async with dromos("config", "--check", good, env={"DROMOS_LOOP": "trio"}) as it:
+        fine = await it.end()
+    async with dromos("config", "--check", bad) as other:
+        wrong = await other.end()
+
+    assert (0, [f"{good}: fine, with 1 connections"]) == (fine, it.lines)
+    assert 78 == wrong
+    assert f"{bad}, line 2: ping_interval must be seconds" in other.told

@@ -1,0 +1,299 @@
+"""A bridge that is drained: what was taken to be sent arrives, and nothing more is taken."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dromos import Connection, HandshakeError, NotConnected, Outbox, Send
+from dromos.events import DeliveryUnknown, LinkLost, MessagesUnsent
+from dromos.testing.memory import FarEnd
+from tests.driver.harness import URL, Notes, Stage, until
+
+pytestmark = pytest.mark.looptime
+
+MESSAGE = "x" * 1024
+
+
+async def quiet(link: FarEnd) -> None:
+    await link.wait_closed()
+
+
+async def slow(link: FarEnd) -> None:
+    """Read nothing for twelve seconds, in which a mere close would have given up."""
+    link.stop_reading()
+    await asyncio.sleep(6)
+    link.start_reading()
+    await asyncio.sleep(0.01)
+    link.stop_reading()
+    await asyncio.sleep(6)
+    link.start_reading()
+    await link.wait_closed()
+
+
+class Flood(Notes):
+    """A handler that sends until it is told that nothing is taken any more."""
+
+    def __init__(self, *, most: int = 10_000) -> None:
+        super().__init__()
+        self.accepted = 0
+        self.refused: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._most = most
+
+    async def on_connect(self, send: Send) -> None:
+        await super().on_connect(send)
+        if self.task is None:
+            self.task = asyncio.create_task(self._flood(send))
+
+    async def _flood(self, send: Send) -> None:
+        try:
+            for _ in range(self._most):
+                written = send(MESSAGE)
+                self.accepted += 1
+                await written
+                await asyncio.sleep(0.001)
+        except NotConnected as error:
+            self.refused = error
+
+
+def received(it: Stage) -> int:
+    return sum(message == MESSAGE for link in it.dialer.links for message in link.far.received)
+
+
+async def drained(it: Stage, **options: Any) -> float:
+    """Drain the bridge, and return how long that took."""
+    began = asyncio.get_running_loop().time()
+    await it.bridge.drain(**options)
+    return asyncio.get_running_loop().time() - began
+
+
+@pytest.mark.parametrize("outbox", [None, Outbox(max_messages=10_000, max_bytes=2**24)])
+async def test_what_was_sent_under_load_arrives_although_the_far_side_is_slow(
+    outbox: Outbox | None,
+) -> None:
+    flood = Flood()
+    it = Stage(far_side=slow, handler=flood, outbox=outbox)
+    session = it.start()
+    await until(lambda: flood.accepted > 60)
+    took = await drained(it)
+    await session
+
+    assert isinstance(flood.refused, NotConnected)
+    assert "being drained" in str(flood.refused)
+    assert flood.accepted == received(it)
+    assert 5 < took < 25
+    assert [0] == [lost.unconfirmed for lost in it.of(LinkLost)]
+
+
+async def test_closing_alone_would_have_lost_it() -> None:
+    flood = Flood()
+    it = Stage(far_side=slow, handler=flood)
+    session = it.start()
+    await until(lambda: flood.accepted > 60)
+    await it.bridge.close()
+    await session
+
+    assert flood.accepted > received(it)
+
+
+async def test_what_an_outbox_keeps_is_sent_on_the_next_link() -> None:
+    it = Stage(far_side=quiet, outbox=Outbox())
+    it.dialer.then(HandshakeError("not yet", status=503), HandshakeError("nor now", status=503))
+    async with it.bridge.connect("c-1", URL) as connection:
+        for number in range(20):
+            await connection.send(str(number))
+        await drained(it)
+
+    assert [str(number) for number in range(20)] == it.far.received
+    assert [] == it.of(MessagesUnsent)
+
+
+async def test_a_link_that_opens_meanwhile_is_greeted() -> None:
+    it = Stage(far_side=quiet, outbox=Outbox(), dial_latency=2)
+
+    async def greet(send: Send) -> None:
+        await connection.send("hello")
+        await send("who I am")
+
+    async with it.bridge.connect("c-1", URL, on_connect=greet) as connection:
+        await connection.send("news")
+        await drained(it)
+
+    assert ["hello", "who I am", "news"] == it.far.received
+
+
+async def test_what_a_lost_link_took_with_it_is_reported_and_not_waited_for() -> None:
+    it = Stage(far_side=quiet)
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("into the void")
+        asyncio.get_running_loop().call_later(3, it.far.drop)
+        took = await drained(it)
+
+    assert 3 == pytest.approx(took, abs=0.5)
+    assert [1] == [lost.unconfirmed for lost in it.of(LinkLost)]
+
+
+async def test_a_far_side_that_never_reads_costs_the_time_there_is_and_no_more() -> None:
+    it = Stage(far_side=quiet, outbox=Outbox(), ping_interval=None)
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("last words")
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError, match="confirmed within 10 s"):
+            await it.bridge.drain(timeout=10)
+        took = asyncio.get_running_loop().time() - began
+
+    assert 7.5 <= took <= 10
+    assert [1] == [event.count for event in it.of(DeliveryUnknown)]
+
+
+async def test_a_handler_that_is_stuck_does_not_make_it_late() -> None:
+    class Stuck(Notes):
+        async def on_message(self, message: Any) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    it = Stage(handler=Stuck(), close_timeout=60)
+    session = it.start()
+    await until(lambda: it.handler.sends)
+    await it.handler.sends[0]("to be echoed")
+    took = await drained(it, timeout=20)
+    await session
+
+    assert took <= 20
+    assert "disconnect" == it.handler.names[-1]
+
+
+async def test_without_anything_to_wait_for_it_ends_at_once() -> None:
+    it = Stage(far_side=quiet)
+    session = it.start()
+    await until(lambda: it.handler.sends)
+    took = await drained(it)
+    await session
+
+    assert 0 == pytest.approx(took, abs=0.1)
+    assert 1000 == it.far.closed.code  # type: ignore[union-attr]
+
+
+async def test_while_it_dials_and_keeps_nothing_it_ends_at_once() -> None:
+    it = Stage(dial_latency=10)
+    session = it.start()
+    await asyncio.sleep(1)
+    took = await drained(it)
+    await session
+
+    assert 0 == pytest.approx(took, abs=0.1)
+
+
+# --- What a program does whose messages are not taken any more ------------------------------------
+
+
+async def blocked(it: Stage, connection: Connection) -> None:
+    """Have more written than the far side takes."""
+    await connection.wait_open()
+    it.far.stop_reading()
+    for _ in range(150):
+        connection._sender(MESSAGE)
+    asyncio.get_running_loop().call_later(8, it.far.start_reading)
+
+
+async def test_leaving_the_block_of_a_connection_does_not_cut_it_short() -> None:
+    it = Stage(far_side=quiet)
+
+    async def produce() -> None:
+        async with it.bridge.connect("c-1", URL) as connection:
+            await blocked(it, connection)
+            ready.set()
+            while True:
+                await asyncio.sleep(0.01)
+                await connection.send("more")
+
+    ready = asyncio.Event()
+    producer = asyncio.create_task(produce())
+    await ready.wait()
+    await drained(it)
+
+    with pytest.raises(NotConnected, match="being drained"):
+        await producer
+    assert 150 == received(it)
+
+
+async def test_a_task_group_that_cancels_the_session_does_not_cut_it_short() -> None:
+    it = Stage(far_side=quiet)
+
+    async def produce() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            it.handler.sends[0]("more")
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(it.bridge.maintain_websocket("c-1", URL, it.handler))
+            await until(lambda: it.handler.sends)
+            it.far.stop_reading()
+            for _ in range(150):
+                it.handler.sends[0](MESSAGE)
+            asyncio.get_running_loop().call_later(8, it.far.start_reading)
+            group.create_task(produce())
+            ready.set()
+
+    ready = asyncio.Event()
+    working = asyncio.create_task(work())
+    await ready.wait()
+    await drained(it)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await working
+    assert isinstance(caught.value.exceptions[0], NotConnected)
+    assert 150 == received(it)
+
+
+async def test_a_handler_that_closes_does_not_cut_it_short_and_its_code_is_sent() -> None:
+    it = Stage(far_side=quiet)
+    session = it.start()
+    await until(lambda: it.handler.sends)
+    send = it.handler.sends[0]
+    it.far.stop_reading()
+    for _ in range(150):
+        send(MESSAGE)
+    asyncio.get_running_loop().call_later(8, it.far.start_reading)
+    asyncio.get_running_loop().call_later(1, send.close, 4001, "bye")
+    await drained(it)
+    await session
+
+    assert 150 == received(it)
+    assert 4001 == it.far.closed.code  # type: ignore[union-attr]
+
+
+async def test_a_connection_whose_drain_is_cancelled_takes_messages_again() -> None:
+    it = Stage(far_side=quiet)
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("first")
+        draining = asyncio.create_task(connection.drain())
+        await asyncio.sleep(1)
+        draining.cancel()
+        await asyncio.wait([draining])
+        it.far.start_reading()
+        await connection.send("second")
+        await connection.drain()
+
+    assert ["first", "second"] == it.far.received
+
+
+async def test_a_bridge_that_is_drained_takes_no_new_session() -> None:
+    it = Stage()
+    await it.bridge.drain()
+
+    with pytest.raises(RuntimeError, match="the bridge is closed"):
+        await it.bridge.maintain_websocket("c-1", URL, Notes())
+    assert it.bridge.vitals().draining
+
+
+async def test_a_wrong_time_is_named() -> None:
+    with pytest.raises(ValueError, match="timeout must be more than 0 s"):
+        await Stage().bridge.drain(timeout=0)
