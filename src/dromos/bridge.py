@@ -50,7 +50,7 @@ from dromos.snapshot import Census, Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events
 
-__all__ = ["Bridge", "is_hopeless", "may_heal"]
+__all__ = ["Bridge", "is_hopeless", "is_hopeless_dial", "may_heal"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -635,6 +635,14 @@ def _observers(
 def is_hopeless(error: TokenError) -> bool:
     """Whether a source that never gave a token should not be asked again."""
     return _judge_token(error, worked=False) is not Verdict.TRANSIENT
+
+
+def is_hopeless_dial(error: Exception) -> bool:
+    """Whether a session would end with this failure of its first dial."""
+    if isinstance(error, PermanentError):
+        return True
+    verdict = judge(error, stage=Stage.DIAL, worked=False, rejected=False)
+    return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
 
 
 def may_heal(error: PermanentError) -> bool:

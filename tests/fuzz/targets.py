@@ -6,11 +6,14 @@ that we did not mean, a value that is not finite, or a secret in what we say.
 
 import base64
 import contextlib
+import io
 import json
 import math
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
+from xml.etree import ElementTree
 
 from click.testing import CliRunner
 from hypothesis import given
@@ -36,6 +39,10 @@ from dromos.oauth._flow import Flow
 from dromos.oauth._http import Answer
 from dromos.oauth.device_code import authorized
 from dromos.oauth.store import _decoded
+from dromos.timeline.fold import fold
+from dromos.timeline.picture import draw
+from dromos.timeline.read import Problems, entries
+from dromos.timeline.svg import to_svg
 
 CANARY: Final = "CANARY7f3b9d"
 TARGETS: Final[dict[str, Callable[[], None]]] = {}
@@ -308,9 +315,48 @@ def strategies(kind: str, config: dict[str, Any], credentials: dict[str, Any]) -
     sound_token(Token(credentials, strategy=AuthStrategy(kind, config)))
 
 
+EVENTS: Final = """
+    session_started session_ended sampled attempt_started attempt_failed retry_scheduled link_opened
+    link_lost connected disconnected handed_over token_obtained refresh_started handler_failed
+    renewal_failed flapped latency_measured
+""".split()  # noqa: SIM905
+MEMBERS: Final = """
+    link old new handover released took lived delay generation expires_in received sent error
+    error_type status code reason method endpoint text
+""".split()  # noqa: SIM905
+members = st.dictionaries(st.sampled_from(MEMBERS), st.integers(0, 5) | st.floats() | values)
+recorded = st.builds(
+    lambda name, at, own: {"at": at, "connection_id": "c", "session": 1, **own, "event": name},
+    st.sampled_from([f"bridge.{name}" for name in EVENTS] + ["mark"]),
+    st.floats(1.7e9, 1.7e9 + 100) | st.floats(),
+    members,
+)
+recordings = st.lists(
+    st.one_of(recorded.map(lambda line: json.dumps(line).encode()), bodies), max_size=25
+)
+
+
+@target("timelines")
+@given(recordings)
+def timelines(lines: list[bytes]) -> None:
+    problems = Problems()
+    read = entries(io.BytesIO(b"\n".join(lines)), "run.jsonl", problems)
+    story = fold(read, problems.note)
+    assert all(problem.isprintable() for problem in problems)
+    for track in story.tracks:
+        times = [track.start, track.end, *(link.opened for link in track.links)]
+        assert all(math.isfinite(time) for time in times)
+        assert track.start <= track.end
+    if story.tracks:
+        svg = to_svg(draw(story.tracks[:3], story.marks))
+        ElementTree.fromstring(svg)
+        assert "nan" not in re.sub(r"<(title|desc|text)[^>]*>[^<]*<", "", svg)
+        assert len(svg) < 200_000
+
+
 @target("command lines")
 @given(
-    st.sampled_from(["token", "connect", "demo", ""]),
+    st.sampled_from(["token", "connect", "demo", "timeline", "watch", "doctor", ""]),
     st.lists(
         st.one_of(
             st.sampled_from(
@@ -330,7 +376,7 @@ def strategies(kind: str, config: dict[str, Any], credentials: dict[str, Any]) -
 def command_lines(command: str, arguments: list[str]) -> None:
     line = ([command] if command else []) + arguments
     # With an address that refuses at once it would try for ten seconds; without one nothing runs.
-    if "127.0.0.1" in " ".join(line) or command == "demo":
+    if "127.0.0.1" in " ".join(line) or command in ("demo", "watch"):
         line.append("--no-such-option")
     outcome = CliRunner().invoke(cli, line, env={"NO_SUCH": ""})
     assert outcome.exit_code in (0, 1, 2, 78), (line, outcome.exception)

@@ -1,4 +1,4 @@
-"""The command line: `dromos run`, `config`, `connect`, `token` and `demo`."""
+"""The command line: `dromos run`, `config`, `connect`, `token`, `doctor`, `timeline` and others."""
 
 import sys
 from typing import Final

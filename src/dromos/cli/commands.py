@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Generator, Sequence
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -16,9 +15,13 @@ from dromos import __version__
 from dromos.bridge import is_hopeless
 from dromos.cli import config as options_command
 from dromos.cli.connect import Settings, converse
+from dromos.cli.doctor import doctor
+from dromos.cli.flags import a_header, in_words_of_the_command
 from dromos.cli.run import run_agent, service_options
-from dromos.cli.sources import FLAGS, Misuse, Tokens, source, token_options
+from dromos.cli.sources import Misuse, Tokens, source, token_options
+from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
+from dromos.cli.watch import watch
 from dromos.config import ConfigError
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
@@ -74,7 +77,7 @@ def connect(
     settings = Settings(
         url=url,
         connection_id=tokens.connection_id or "dromos",
-        headers=[_header(text) for text in header],
+        headers=[a_header(text) for text in header],
         subprotocols=subprotocol,
         stay=stay,
         base64=binary == "base64",
@@ -170,7 +173,7 @@ def _told() -> Generator[None, None, None]:
         is_final = is_hopeless(error)
         _leave(str(error), CONFIGURATION if is_final else FAILED)
     except Misuse as error:
-        raise click.UsageError(escape(_in_words_of_the_command(str(error)))) from error
+        raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -178,18 +181,6 @@ def _told() -> Generator[None, None, None]:
 def _leave(message: str, status: int) -> NoReturn:
     click.echo(f"dromos: {escape(message)}", err=True)
     sys.exit(status)
-
-
-def _in_words_of_the_command(message: str) -> str:
-    """Say flags where the library says arguments."""
-    return re.sub(r"[\w=]+", lambda found: FLAGS.get(found[0], found[0]), message)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise click.UsageError(f"a header is NAME: VALUE, not {name!r}")
-    return name.strip(), value.strip()
 
 
 @cli.command()
@@ -202,7 +193,13 @@ def _header(text: str) -> tuple[str, str]:
     show_default=True,
     help="Messages a second from the far side.",
 )
-def demo(as_json: bool, plain: bool, rate: float) -> None:
+@click.option(
+    "--record",
+    type=click.File("w", encoding="utf-8", lazy=True),
+    metavar="FILE",
+    help="Write down what happens, for `dromos timeline`.",
+)
+def demo(as_json: bool, plain: bool, rate: float, record: IO[str] | None) -> None:
     """Show on loopback what goes wrong with long connections, and what becomes of it.
 
     A gateway with tokens of 8 seconds, a far side that closes a link when the token it was
@@ -215,7 +212,7 @@ def demo(as_json: bool, plain: bool, rate: float) -> None:
 
     form: Form = "json" if as_json else "plain" if plain or not sys.stdout.isatty() else "live"
     try:
-        passed = asyncio.run(show(form, rate=rate))
+        passed = asyncio.run(show(form, rate=rate, record=record))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
@@ -223,3 +220,8 @@ def demo(as_json: bool, plain: bool, rate: float) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(CLEAN if passed else FAILED)
+
+
+cli.add_command(doctor)
+cli.add_command(timeline)
+cli.add_command(watch)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 from dromos.bridge import Bridge
 from dromos.demo.overlap import HandOver
@@ -43,27 +43,37 @@ class View(Protocol):
         """The demonstration is over."""
 
 
-async def show(form: Form, *, rate: float = 200.0) -> bool:
+async def show(form: Form, *, rate: float = 200.0, record: IO[str] | None = None) -> bool:
     """Run the demonstration on standard output; return whether all went as scripted.
 
     Args:
         form: `"live"` for a terminal, `"plain"` for lines, `"json"` for machines.
         rate: Numbered messages a second that the far side sends.
+        record: Gets what `dromos timeline` draws.  None (default) records nothing.
     """
     # Its tokens live seconds on purpose, and standard error is for what goes wrong.
     logging.getLogger("dromos.oauth").setLevel(logging.ERROR)
+    with contextlib.ExitStack() as stack:
+        view = _view(form, stack)
+        if record is not None:
+            from dromos.demo.record import Recording
+
+            view = Recording(record, view)
+        return (await run(view, rate=rate)).passed
+
+
+def _view(form: Form, stack: contextlib.ExitStack) -> View:
     if form == "live":
         from dromos.demo.live import LiveView
 
-        with LiveView() as live:
-            return (await run(live, rate=rate)).passed
+        return stack.enter_context(LiveView())
     if form == "plain":
         from dromos.demo.plain import PlainView
 
-        return (await run(PlainView(sys.stdout), rate=rate)).passed
+        return PlainView(sys.stdout)
     from dromos.demo.jsonl import JsonView
 
-    return (await run(JsonView(sys.stdout), rate=rate)).passed
+    return JsonView(sys.stdout)
 
 
 async def run(
@@ -104,6 +114,7 @@ async def run(
             refresh_buffer=2,
         ) as bridge,
     ):
+        world.snapshots = bridge.snapshots
         view.begin(world, plans)
         world.session = asyncio.create_task(
             bridge.maintain_websocket(CONNECTION, world.far.url, world.agent), name="session"

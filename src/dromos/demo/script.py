@@ -42,7 +42,7 @@ async def _killed(world: World) -> str:
         await asyncio.sleep(1.5)
         await world.far.start()
 
-    connected = await world.recover("killed", kill, within=20)
+    connected = await world.recover("killed", kill, what="far side killed", within=20)
     refused = sum(1 for e in world.journal[since:] if isinstance(e, AttemptFailed))
     return f"{_times(refused)} refused, then back after {connected.gap:.1f} s"
 
@@ -56,7 +56,7 @@ async def _silent(world: World) -> str:
     async def freeze() -> None:
         world.far.go_silent()
 
-    connected = await world.recover("silent", freeze, within=20)
+    connected = await world.recover("silent", freeze, what="far side goes silent", within=20)
     if any(link.closed_at is not None for link in silent):
         raise StepFailed("the silent link's TCP connection did not stay open")
     for link in silent:
@@ -75,7 +75,7 @@ async def _refused(world: World) -> str:
         world.gateway.revoke(CONNECTION)
         world.far.drop_all()
 
-    connected = await world.recover("refused", revoke, within=20)
+    connected = await world.recover("refused", revoke, what="token revoked", within=20)
     await world.expect(
         AttemptFailed, since=since, within=1, where=lambda event: _status(event) == 401
     )
@@ -93,7 +93,7 @@ async def _limited(world: World) -> str:
         world.far.refuse(status=429, headers={"Retry-After": "2"}, body="too many")
         world.far.close_all(1011, "overloaded")
 
-    connected = await world.recover("limited", limit, within=20)
+    connected = await world.recover("limited", limit, what="far side limits the rate", within=20)
     refused = await world.expect(
         AttemptFailed, since=since, within=1, where=lambda event: _status(event) == 429
     )

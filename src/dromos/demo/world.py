@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,6 +19,7 @@ from dromos.events import (
 )
 from dromos.interfaces import Observer, Send
 from dromos.model import Message
+from dromos.snapshot import Snapshot
 from dromos.testing import FarSide, Gateway
 
 __all__ = ["CONNECTION", "PREPARATION", "Agent", "Plan", "StepFailed", "World"]
@@ -90,9 +91,11 @@ class World:
         far: Publishes numbers.
         journal: The bridge's events so far.
         faults: The gaps that the script caused.
+        struck: What the script did to the others, and when, in Unix time.
         handovers: The numbers published during each hand-over.
         carriers: The far side's number for each of the bridge's links.
         session: The bridge's task, once it runs.
+        snapshots: What the bridge's sessions look like now.
     """
 
     def __init__(self, observe: Observer, *, rate: float, lifetime: float) -> None:
@@ -110,9 +113,11 @@ class World:
         )
         self.journal: list[BridgeEvent] = []
         self.faults: list[Fault] = []
+        self.struck: list[tuple[float, str]] = []
         self.handovers: list[range] = []
         self.carriers: dict[int, int] = {}
         self.session: asyncio.Task[None] | None = None
+        self.snapshots: Callable[[], Sequence[Snapshot]] = tuple
         self._observe = observe
         self._began, self._began_at = time.monotonic(), time.time()
         self._changed = asyncio.Event()
@@ -204,9 +209,10 @@ class World:
             )
 
     async def recover(
-        self, step: str, cause: Callable[[], Awaitable[None]], *, within: float
+        self, step: str, cause: Callable[[], Awaitable[None]], *, what: str, within: float
     ) -> Connected:
         """Cause a fault, wait until the session is connected again, and keep the account."""
+        self.struck.append((time.time(), what))
         since, after, began = len(self.journal), self.far.published, time.monotonic()
         links = frozenset(link.number for link in self.far.open_links)
         await cause()

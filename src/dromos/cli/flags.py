@@ -1,0 +1,26 @@
+"""Flags and arguments: what the command line says, in the library's words and back."""
+
+import re
+
+import click
+
+from dromos.cli.sources import FLAGS
+
+__all__ = ["a_header", "in_words_of_the_command"]
+
+
+def in_words_of_the_command(message: str) -> str:
+    """Say flags where the library says arguments."""
+    return re.sub(r"[\w=]+", lambda found: FLAGS.get(found[0], found[0]), message)
+
+
+def a_header(text: str) -> tuple[str, str]:
+    """Return a header that was written as `NAME: VALUE`.
+
+    Raises:
+        click.UsageError: If it was not; the message shows the name only.
+    """
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.UsageError("a header is NAME: VALUE")
+    return name.strip(), value.strip()

@@ -1,0 +1,77 @@
+"""The last two steps, on the open link: a ping and its answer, and a close that is answered."""
+
+import asyncio
+import time
+from typing import Final
+
+from dromos.doctor.finding import Finding, failed, passed, warned
+from dromos.doctor.listener import Listener
+from dromos.doctor.subject import Found, Subject
+from dromos.errors import ConnectionClosed
+
+__all__ = ["answered", "close", "ping"]
+
+SLOW: Final = 1.0
+TOKEN_CODES: Final = (3000, 4001, 4401)
+
+
+async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
+    """Send a ping, and wait for its answer."""
+    assert found.link is not None, "this step is skipped without a link"
+    began = time.perf_counter()
+    found.link.ping(b"dromos doctor")
+    waiting = (listener.pong, listener.closed)
+    await asyncio.wait(waiting, timeout=subject.ping_timeout, return_when=asyncio.FIRST_COMPLETED)
+    took = time.perf_counter() - began
+    if listener.pong.done():
+        return answered(took, listener.messages)
+    if listener.closed.done():
+        return _hung_up(listener.closed.result())
+    return failed(
+        "ping",
+        f"no answer to a ping within {subject.ping_timeout:g} s",
+        "RFC 6455, 5.5.2 wants one: a bridge would take this link for dead and replace it again "
+        "and again; ping_interval=None turns that off",
+    )
+
+
+def answered(took: float, messages: int) -> Finding:
+    """Return what an answer after so many seconds means."""
+    came = f"; {messages} messages came meanwhile" if messages else ""
+    said = f"answered after {took * 1000:.1f} ms{came}"
+    facts = {"seconds": round(took, 6), "messages": messages}
+    if took >= SLOW:
+        advice = "the far side or the way to it is slow: is ping_timeout (20 s) enough on bad days?"
+        return warned("ping", said, advice, **facts)
+    return passed("ping", said, **facts)
+
+
+def _hung_up(error: ConnectionClosed) -> Finding:
+    advice = "the far side ends links right after they open: its log says why"
+    if error.code in TOKEN_CODES:
+        advice = "it upgraded first, and then did not take the token: is it for this far side?"
+    if error.code == 1008:
+        advice = "policy violation: a bridge takes this for permanent; ask who runs the far side"
+    return failed("ping", str(error), advice, hopeless=error.code == 1008, code=error.code)
+
+
+async def close(subject: Subject, found: Found, listener: Listener) -> Finding:
+    """Close with 1000, and wait for the far side to answer."""
+    assert found.link is not None, "this step is skipped without a link"
+    found.link.close(1000)
+    await asyncio.wait((listener.closed,), timeout=subject.close_timeout)
+    if not listener.closed.done():
+        return warned(
+            "close",
+            f"our CLOSE was not answered within {subject.close_timeout:g} s",
+            "a bridge waits close_timeout for it, then aborts: shutting down takes so much longer",
+        )
+    error = listener.closed.result()
+    if error.code == 1000:
+        return passed("close", "closed with 1000, and the far side answered", code=1000)
+    return warned(
+        "close",
+        f"our CLOSE was answered with the end of the connection ({error.code})",
+        "RFC 6455, 5.5.1 wants a CLOSE in answer; nothing else comes of it",
+        code=error.code,
+    )

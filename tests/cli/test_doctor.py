@@ -1,0 +1,81 @@
+"""`dromos doctor`: a line a step, one JSON object, and what the exit status says."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+
+from dromos.testing import FarSide, Gateway
+
+SECRET = "CANARY-d0ct0r-77"
+
+
+async def doctor(*arguments):
+    """Run the command to its end; its status, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dromos", "doctor", *arguments),
+        env={**os.environ, "MY_TOKEN": SECRET},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert SECRET not in out.decode() + err.decode()
+    assert "Traceback" not in err.decode()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_each_step_is_a_line_and_0_means_that_nothing_failed():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        status, out, err = await doctor(far.url, "--gateway", gateway.url, "--connection-id", "c-1")
+
+    assert (0, "") == (status, err)
+    assert [line.split()[1] for line in out.splitlines()] == [
+        *("DNS", "TCP", "proxy", "TLS", "token", "handshake", "ping", "close")
+    ]
+    assert "skipped: ws:// has none" in out
+
+
+async def test_1_means_that_something_failed_and_what_to_do_stands_below_it():
+    async with FarSide(check=lambda request: False) as far:
+        status, out, _ = await doctor(far.url, "--token-env", "MY_TOKEN")
+
+    assert 1 == status
+    assert "FAIL  handshake" in out
+    assert "-> it does not take this token" in out
+    assert "ping       skipped: needs handshake, which failed" in out
+
+
+async def test_78_means_what_trying_again_can_not_mend():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        gateway.fail("token", next=None, status=409, body={"error": "attention_required"})
+        status, out, _ = await doctor(
+            *(far.url, "--gateway", gateway.url, "--connection-id", "c-1", "--json")
+        )
+
+    told = json.loads(out)
+    assert (78, True, False) == (status, told["hopeless"], told["healthy"])
+    assert ["pass", "pass", "skip", "skip", "fail", "skip", "skip", "skip"] == [
+        step["outcome"] for step in told["steps"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ws://far.example/x", "--token-env", "MY_TOKEN"), "URL would send the token in clear"),
+        (("ftp://far.example/x", "--token-env", "MY_TOKEN"), "URL must begin with ws://"),
+        (("ws://127.0.0.1/x",), "say once where tokens come from"),
+        (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "--ca", "/none"), "--ca /none can't"),
+        (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "--proxy", SECRET), "proxy must begin"),
+        (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "-H", SECRET), "a header is NAME: VALUE"),
+    ],
+)
+async def test_wrong_usage_is_named_before_anything_is_opened(arguments, said):
+    status, out, err = await doctor(*arguments)
+
+    assert (2, "") == (status, out)
+    assert said in err

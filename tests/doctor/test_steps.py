@@ -1,0 +1,308 @@
+"""Each step of an examination, against each fault that it is there to find, on real sockets."""
+
+import asyncio
+
+import pytest
+import trustme
+
+from dromos.doctor.talk import answered
+from dromos.errors import InteractionRequired, TokenError
+from dromos.model import Token
+from dromos.testing import FarSide, Gateway
+from tests.doctor.support import (
+    CANARY,
+    examined,
+    outcomes,
+    serving,
+    tls,
+)
+
+LOCAL = "localhost"
+
+
+def at_localhost(url):
+    return url.replace("127.0.0.1", LOCAL)
+
+
+# --- All is well ----------------------------------------------------------------------------------
+
+
+async def test_all_steps_pass_and_none_shows_the_token():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+
+        report, found = await examined(f"{far.url}?key={CANARY}", gateway=gateway.url)
+
+        assert "ppssp" + "ppp" == outcomes(found)
+        assert (report.healthy, report.hopeless) == (True, False)
+        assert far.url == report.target
+        assert "strategy oauth2" in found["token"].said
+        assert gateway.access_token("c-1") not in repr(report)
+        assert gateway.refreshes == 0
+        assert [link.close_code for link in far.links] == [1000]
+
+
+async def test_the_certificate_is_named_with_its_days():
+    async with FarSide(ssl=tls(LOCAL)) as far:
+        _, found = await examined(at_localhost(far.url))
+
+    assert "ppsppppp" == outcomes(found)
+    assert (90, [LOCAL]) == (found["TLS"].facts["days_left"], found["TLS"].facts["names"])
+
+
+# --- The way there --------------------------------------------------------------------------------
+
+
+async def test_a_name_without_an_address_fails_and_what_needs_it_is_skipped():
+    _, found = await examined("wss://no-such-host.invalid/ws")
+
+    assert "fsss" + "p" + "sss" == outcomes(found)
+    assert "no-such-host.invalid has no address" in found["DNS"].said
+    assert "needs DNS, which failed" == found["handshake"].said
+
+
+async def test_a_port_that_refuses_says_so(unused_tcp_port):
+    report, found = await examined(f"ws://127.0.0.1:{unused_tcp_port}/ws")
+
+    assert "pfss" + "p" + "sss" == outcomes(found)
+    assert "ECONNREFUSED" in found["TCP"].said
+    assert not report.hopeless
+
+
+@pytest.mark.parametrize(
+    ("context", "said", "advice", "hopeless"),
+    [
+        (lambda: tls(LOCAL, since=-60, days=-3), "expired 3 days ago", "renewed", False),
+        (lambda: tls("other.example"), "it is for other.example", "one of the names", True),
+        (lambda: tls(LOCAL, authority=trustme.CA()), "is refused", "--ca", True),
+    ],
+    ids=["expired", "another name", "unknown authority"],
+)
+async def test_a_certificate_that_is_refused_is_described(context, said, advice, hopeless):
+    async with FarSide(ssl=context()) as far:
+        report, found = await examined(at_localhost(far.url))
+
+    assert "ppsf" + "p" + "sss" == outcomes(found)
+    assert said in found["TLS"].said
+    assert "trustme" in found["TLS"].said
+    assert advice in found["TLS"].advice
+    assert hopeless == report.hopeless
+
+
+async def test_a_certificate_that_expires_soon_is_a_warning():
+    async with FarSide(ssl=tls(LOCAL, days=13)) as far:
+        report, found = await examined(at_localhost(far.url))
+
+    assert "ppsw" + "pppp" == outcomes(found)
+    assert "13 days left" in found["TLS"].said
+    assert report.healthy
+
+
+async def test_a_port_without_tls_is_told_from_a_bad_certificate():
+    async with FarSide() as far:
+        _, found = await examined(far.url.replace("ws://", "wss://"))
+
+    assert "ppsf" + "p" + "sss" == outcomes(found)
+
+
+# --- Through a proxy ------------------------------------------------------------------------------
+
+
+async def tunnel(peer, status="200 OK"):
+    request = (await peer.read_request()).decode()
+    peer.write(f"HTTP/1.1 {status}\r\n\r\n".encode())
+    if not status.startswith("200"):
+        return
+    host, port = request.split()[1].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+
+    async def copy(source, target):
+        while data := await source.read(65536):
+            target.write(data)
+        target.close()
+
+    await asyncio.gather(copy(peer.reader, writer), copy(reader, peer.writer))
+
+
+async def test_a_proxy_is_passed_and_the_far_side_examined_behind_it():
+    async with FarSide(ssl=tls(LOCAL)) as far, serving(tunnel) as port:
+        _, found = await examined(at_localhost(far.url), proxy=f"http://127.0.0.1:{port}")
+
+    assert "pppp" + "pppp" == outcomes(found)
+    assert "the proxy leads to localhost" in found["proxy"].said
+
+
+@pytest.mark.parametrize(
+    ("status", "advice", "hopeless"),
+    [
+        ("407 No", "user name", True),
+        ("403 No", "does not allow", False),
+        ("502 No", "known", False),
+    ],
+)
+async def test_a_proxy_that_refuses_is_told_from_the_far_side(status, advice, hopeless):
+    async def refuse(peer):
+        await tunnel(peer, status)
+
+    async with serving(refuse) as port:
+        proxy = f"http://agent:{CANARY}@127.0.0.1:{port}"
+        report, found = await examined("ws://127.0.0.1:9/ws", proxy=proxy)
+
+    assert "ppfs" + "p" + "sss" == outcomes(found)
+    assert advice in found["proxy"].advice
+    assert hopeless == report.hopeless
+
+
+async def test_a_proxy_in_the_environment_is_spoken_of_since_no_dialer_looks_there():
+    async with FarSide() as far:
+        environment = {"HTTPS_PROXY": f"http://agent:{CANARY}@proxy.example:3128"}
+        report, found = await examined(far.url, environment=environment)
+
+    assert "ppws" + "pppp" == outcomes(found)
+    assert "HTTPS_PROXY is set" in found["proxy"].said
+    assert report.healthy
+
+
+# --- The token ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "hopeless", "advice"),
+    [(404, True, "--connection-id"), (409, True, "person"), (503, False, "up, and reachable")],
+)
+async def test_a_gateway_that_gives_no_token_says_why(status, hopeless, advice):
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        gateway.fail("token", next=None, status=status, body={"error": "no"})
+        report, found = await examined(far.url, gateway=gateway.url)
+
+        assert "ppss" + "f" + "sss" == outcomes(found)
+        assert advice in found["token"].advice
+        assert hopeless == report.hopeless
+        assert not far.attempts
+
+
+async def test_a_gateway_that_is_down_says_so(unused_tcp_port):
+    async with FarSide() as far:
+        report, found = await examined(far.url, gateway=f"http://127.0.0.1:{unused_tcp_port}")
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert not report.hopeless
+
+
+async def test_an_expired_token_is_not_refreshed_behind_somebodys_back():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        gateway.expire("c-1", ago=60)
+        _, found = await examined(far.url, gateway=gateway.url)
+
+        assert "f" == found["token"].outcome[0]
+        assert "expired 6" in found["token"].said
+        assert "--fresh" in found["token"].advice
+        assert gateway.refreshes == 0
+
+
+class Source:
+    def __init__(self, outcome):
+        self.outcome = outcome
+
+    async def get_token(self, connection_id):
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result", "said"),
+    [
+        (Token({"access_token": CANARY}, clock_skew=90.0), "warn", "90 s ahead"),
+        (Token({"access_token": CANARY}, clock_skew=0.1), "pass", "clocks agree"),
+        (InteractionRequired("log in again"), "fail", "log in again"),
+        (TokenError("busy", status=429), "fail", "busy"),
+        (OSError("unplugged"), "fail", "unplugged"),
+    ],
+)
+async def test_whatever_a_source_does_is_a_finding(outcome, result, said):
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=Source(outcome))
+
+    assert result == found["token"].outcome
+    assert said in found["token"].said
+
+
+# --- The link -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "advice", "hopeless"),
+    [
+        (401, "does not take this token", False),
+        (403, "scopes", False),
+        (404, "nothing at this path", False),
+        (407, "proxy", True),
+        (503, "tries again", False),
+        (301, "redirects are not followed", False),
+    ],
+)
+async def test_a_refused_upgrade_says_what_to_do(status, advice, hopeless):
+    async with FarSide() as far:
+        far.refuse(status=status)
+        report, found = await examined(far.url)
+
+    assert "ppss" + "p" + "fss" == outcomes(found)
+    assert (status, f"{status}") == (found["handshake"].facts["status"], f"{status}")
+    assert advice in found["handshake"].advice
+    assert hopeless == report.hopeless
+
+
+async def test_what_is_no_websocket_is_told():
+    async with FarSide() as far:
+        far.garbage(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        _, found = await examined(far.url)
+
+    assert "ppss" + "p" + "fss" == outcomes(found)
+    assert "did not answer in HTTP/1.1" in found["handshake"].said
+
+
+async def test_a_silent_far_side_meets_the_limit_for_everything():
+    async with FarSide() as far:
+        far.hang()
+        _, found = await examined(far.url, within=1.0)
+
+    assert "ppss" + "p" + "fss" == outcomes(found)
+    assert "the 1 s for everything" in found["handshake"].said
+
+
+async def test_a_far_side_that_answers_no_ping_fails():
+    async with FarSide(answer_pings=False) as far:
+        _, found = await examined(far.url, ping_timeout=0.1)
+
+    assert "ppss" + "p" + "pfs" == outcomes(found)
+    assert "take this link for dead" in found["ping"].advice
+
+
+@pytest.mark.parametrize(("code", "hopeless"), [(4401, False), (1008, True), (1011, False)])
+async def test_a_far_side_that_opens_and_closes_fails_with_its_code(code, hopeless):
+    async with FarSide() as far:
+        far.accept_then_close(code, "go away")
+        report, found = await examined(far.url)
+
+    assert "ppss" + "p" + "pfs" == outcomes(found)
+    assert f"{code}" in found["ping"].said
+    assert hopeless == report.hopeless
+
+
+async def test_a_close_without_an_answer_is_a_warning():
+    async with FarSide(answer_closes=False) as far:
+        report, found = await examined(far.url, close_timeout=0.1)
+
+    assert "ppss" + "p" + "ppw" == outcomes(found)
+    assert report.healthy
+
+
+@pytest.mark.parametrize(("seconds", "outcome"), [(0.02, "pass"), (1.5, "warn")])
+def test_a_slow_answer_to_a_ping_is_a_warning(seconds, outcome):
+    finding = answered(seconds, 3)
+
+    assert outcome == finding.outcome
+    assert "3 messages" in finding.said

@@ -1,0 +1,177 @@
+"""What was recorded becomes what is known of a session, broken files included."""
+
+import json
+
+import pytest
+
+from dromos.timeline import read
+from dromos.timeline.track import Wait
+from tests.timeline.support import RUN, START, line, lost, opened, told
+
+
+def seconds(at):
+    return None if at is None else round(at - START, 3)
+
+
+def test_a_run_is_told_as_links_tokens_gaps_and_troubles():
+    story, problems = told(*RUN)
+    [track] = story.tracks
+
+    assert not problems
+    assert ("c-1", "wss://far.example/ws", True) == (
+        track.connection,
+        track.endpoint,
+        track.is_over,
+    )
+    assert [
+        (1, 0.2, 0.3, 5.5, "released"),
+        (2, 5.2, 5.3, 6.1, "lost"),
+        (4, 7.6, 7.7, 9, "released"),
+    ] == [
+        (each.number, seconds(each.dialled), seconds(each.opened), seconds(each.ended), each.fate)
+        for each in track.links
+    ]
+    assert (5.35, 5.35) == (seconds(track.links[0].relieved), seconds(track.links[1].served))
+    assert [(1, 0.1, 8.1, 5.1), (2, 5.1, 13.1, None)] == [
+        (each.generation, seconds(each.obtained), seconds(each.expires), seconds(each.replaced))
+        for each in track.tokens
+    ]
+    assert [(6.1, 7.7)] == [(seconds(gap.since), seconds(gap.until)) for gap in track.gaps]
+    assert [(6.7, "503")] == [(seconds(each.at), each.label) for each in track.failures]
+    assert 2 == len([each for each in track.waits if isinstance(each, Wait)])
+    assert ["handler failed"] == [each.label for each in track.notes]
+    assert [5] == [seconds(at) for at in track.refreshes]
+    assert ["far side killed"] == [mark.text for mark in story.marks]
+    assert [0, 100, 130] == list(track.samples.received)
+
+
+def test_our_own_close_is_no_gap():
+    story, _ = told(*opened(1, 1), lost(1, 2, released=True), line("disconnected", 2))
+
+    assert [] == story.tracks[0].gaps
+
+
+def test_a_gap_that_does_not_end_lasts_to_the_last_line():
+    gone = line("disconnected", 2, error="x")
+    story, _ = told(*opened(1, 1), lost(1, 2), gone, line("flapped", 9))
+
+    assert 7.0 == pytest.approx(story.tracks[0].without_link())
+
+
+def test_a_recording_that_begins_in_the_middle_has_the_links_that_end_in_it():
+    story, problems = told(line("latency_measured", 10), lost(7, 12, lived=3600))
+    [link] = story.tracks[0].links
+
+    assert not problems
+    assert (7, 10, 12) == (link.number, seconds(link.opened), seconds(link.ended))
+
+
+def test_sessions_are_told_apart_and_a_process_that_starts_again_begins_another():
+    story, _ = told(
+        line("session_started", 0, session=1),
+        line("session_started", 1, session=2),
+        line("session_started", 2, connection="c-2"),
+        line("session_started", 60, session=1),
+    )
+
+    assert [("c-1", 1), ("c-1", 2), ("c-2", 1), ("c-1", 1)] == [
+        (track.connection, track.session) for track in story.tracks
+    ]
+
+
+def test_a_clock_that_is_set_back_is_said_and_what_follows_keeps_its_length():
+    story, problems = told(
+        line("session_started", 0), *opened(1, 100), *opened(2, -3000), lost(2, -2990)
+    )
+
+    [problem] = problems
+    assert "run.jsonl:5: the clock went back by 3100" in problem
+    assert 10 == pytest.approx(story.tracks[0].links[1].ended - story.tracks[0].links[1].opened)
+
+
+def test_a_line_a_little_late_is_nothing_to_speak_of():
+    story, problems = told(line("session_started", 1), line("flapped", 0.5))
+
+    assert not problems
+    assert 1 == seconds(story.tracks[0].end)
+
+
+BROKEN = [
+    (b'{"event": "bridge.link_op', "it is not JSON, or was cut off"),
+    (b"\xff\xfe\x00", "it is not JSON, or was cut off"),
+    (b"[" * 100_000, "it is not JSON, or was cut off"),
+    (b"[1, 2]", "it is not a JSON object"),
+    (json.dumps(line("flapped") | {"at": None}).encode(), 'its "at" is no Unix time'),
+    (b'{"event": "bridge.flapped", "at": NaN}', 'its "at" is no Unix time'),
+    (b'{"event": "bridge.flapped", "at": 1e300}', 'its "at" is no Unix time'),
+    (b'{"event": "bridge.flapped", "at": -1}', 'its "at" is no Unix time'),
+    (json.dumps(line("flapped") | {"session": "1"}).encode(), 'its "session" is no number'),
+    (json.dumps(line("flapped") | {"session": 10**400}).encode(), 'its "session" is no number'),
+    (json.dumps(line("flapped") | {"connection_id": 7}).encode(), 'its "connection_id" is no text'),
+]
+
+
+@pytest.mark.parametrize(("raw", "why"), BROKEN)
+def test_a_line_that_can_not_be_used_is_named_and_passed_over(raw, why):
+    story, problems = told(line("session_started"), raw, line("flapped", 5))
+
+    assert [f"run.jsonl:2: passed over: {why}"] == list(problems)
+    assert 5 == seconds(story.tracks[0].end)
+
+
+def test_lines_about_something_else_are_no_problem():
+    _, problems = told(
+        {"message": "hello", "level": "info"},
+        {"type": "summary", "event": 7},
+        {"event": "user.clicked"},
+        line("flapped"),
+        b"",
+    )
+
+    assert not problems
+    assert (3, 1) == (problems.others, problems.used)
+
+
+def test_a_line_without_end_is_passed_over_and_not_kept(monkeypatch):
+    monkeypatch.setattr(read, "LONGEST_LINE", 100)
+    long = json.dumps(line("session_ended", error="x" * 500)).encode()
+    story, problems = told(line("flapped", 1), long, line("flapped", 3))
+
+    assert len(json.dumps(line("flapped", 1))) <= 100
+    assert ["run.jsonl:2: passed over: it is longer than 100 bytes"] == list(problems)
+    assert (1, 3) == (seconds(story.tracks[0].start), seconds(story.tracks[0].end))
+
+
+def test_many_problems_are_told_in_few_lines():
+    _, problems = told(*[b"{"] * 1000)
+
+    assert 6 == len(list(problems))
+    assert "995 more: passed over: it is not JSON, or was cut off" == list(problems)[-1]
+
+
+def test_a_file_is_not_looked_at_for_ever(monkeypatch):
+    monkeypatch.setattr(read, "MOST_LINES", 3)
+    _, problems = told(*[line("flapped", at) for at in range(9)])
+
+    assert ["run.jsonl:4: not looked at, like all after line 3"] == list(problems)
+    assert 3 == problems.used
+
+
+def test_members_of_a_wrong_type_count_as_absent():
+    story, problems = told(
+        line("session_started", endpoint=["x"]),
+        line("link_opened", 1, link="1", took=True),
+        line("link_opened", 2, link=2.5),
+        line("link_opened", 3, link=-1),
+        line("link_opened", 4, link=4, took=float("inf")),
+        line("token_obtained", 5, generation=None, expires_in="soon"),
+        line("retry_scheduled", 6, delay={}),
+        line("sampled", 7, received=None, sent=10**30),
+        line("handed_over", 8, old=None, new=4),
+        line("session_ended", 9, error=7),
+    )
+    [track] = story.tracks
+
+    assert not problems
+    assert [4] == [link.number for link in track.links]
+    assert (None, "", "") == (track.tokens[0].expires, track.endpoint, track.verdict)
