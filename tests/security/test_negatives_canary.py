@@ -124,8 +124,8 @@ DPOP: Final = new_jwk()
 Source = Callable[..., Any]
 
 
-patience = 0.5
-"""Seconds for whatever is asked: somebody has to be given up on, and soon."""
+patience = 3.0
+"""Seconds for whatever is asked: who never answers has to be given up on, and nobody else."""
 
 
 @contextmanager
