@@ -84,7 +84,7 @@ async def play(block: Block, addresses: dict[str, str], folder: Path, **variable
             while line := await process.stdout.readline():
                 printed += line.decode()
                 if block.prints and says(block.prints, printed) and goes_on(block):
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()
                     await process.communicate()
                     return printed
             code = await process.wait()

@@ -68,7 +68,7 @@ from dromos.oauth import (
     StoredGrant,
     TokenExchange,
 )
-from dromos.oauth.cache import Grant, Lease, TokenCache
+from dromos.oauth.cache import Grant, Lease, Need, TokenCache, cache_for
 from dromos.telemetry.logs import log_events
 from tests.dialers.recorder import Recorder
 from tests.oauth.playing import pem
@@ -125,8 +125,8 @@ DPOP: Final = new_jwk()
 Source = Callable[..., Any]
 
 
-patience = 0.5
-"""Seconds for whatever is asked: somebody has to be given up on, and soon."""
+patience = 3.0
+"""Seconds for whatever is asked: who never answers has to be given up on, and nobody else."""
 
 
 @contextmanager
@@ -884,6 +884,7 @@ async def callbacks(sweep: Sweep) -> None:
         url = f"{server.url}/good"
         ends = {"token_url": f"{url}/token"}
         wrong = (None, canary("bytes").encode(), canary("text", "\n\n") + "\ud800", "", 7)
+        wrong = (*wrong, {"kty": "EC", "d": canary("JWK as a dict")})
         odd: list[Any] = [raising(away), *(lambda one=one: one for one in wrong)]
         sources: list[Any] = []
         for one in odd:
@@ -956,6 +957,9 @@ async def constructors(sweep: Sweep) -> None:
         {"extra": {"client_secret": canary("secret")}},
         {"dpop": canary("DPoP key")},
         {"resource": ["", canary("resource")]},
+        {"audience": "\udcff", "extra": {"password": canary("extra")}},
+        {"extra": {"password": canary("extra", "\udcff")}},
+        {"proxy": f"http://{login}@proxy..example"},
     ):
         refused(ClientCredentials, **secretive(), **ends, **options)
         refused(RefreshToken, canary("refresh token"), **secretive(), **ends, **options)
@@ -986,6 +990,10 @@ async def constructors(sweep: Sweep) -> None:
     refused(Secret, canary("secret").encode())
     refused(Credentials, {canary("name").encode(): canary("value")})
     refused(Token, canary("token"))
+    for odd in ({1: canary("key"), "b": 2}, [canary("list")] * 3):
+        made = Token({"access_token": canary("token"), "odd": odd})
+        sweep.saw(made)
+        await sweep.of(cached(made))
     refused(Token, {"access_token": canary("token")}, expires_at="soon")
     bridge = Bridge(Issuing())
     for url in (
@@ -1003,6 +1011,16 @@ async def constructors(sweep: Sweep) -> None:
     for kind, held in STRATEGY_ERRORS:
         token = Token({name: canary(name, tail) for name, tail in held.items()}, AuthStrategy(kind))
         refused(auth.apply, Handshake(url="wss://far.example/"), token, 0.0)
+
+
+async def cached(token: Token) -> Token:
+    """Have a token pass the cache, which has to tell it from others."""
+
+    async def give() -> Token:
+        return token
+
+    cache = cache_for(CallableToken(give), judge=lambda *_: dromos.Verdict.BOUNDED)
+    return (await cache.obtain("c", need=Need.DIAL)).token
 
 
 STRATEGY_ERRORS: Final = [
