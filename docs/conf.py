@@ -44,4 +44,5 @@ nitpick_ignore_regex = [
     # Names that users meet in signatures only: aliases, type variables, private bases.
     (r"py:.*", r"dromos(\.\w+)*\._\w+(\.\w+)*"),
     (r"py:.*", r"dromos\.(sync\.connection\.Owner|testing\.virtual\.T)"),
+    (r"py:.*", r"dromos\.telemetry\.\w+\.Watched"),
 ]

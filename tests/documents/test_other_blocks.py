@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = {"python", "sh", "text", "toml", "yaml", "ini", "json"}
 """What a page may have: each is run, compared or read by some test here."""
 
-OTHERS = {"curl", "echo", "kill", "python", "systemctl", "journalctl", "uvicorn"}
+OTHERS = {"curl", "echo", "python", "systemctl", "journalctl", "uvicorn"}
 """Programs that are not ours; the pages that use them have tests of their own."""
 
 
