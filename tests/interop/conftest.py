@@ -3,24 +3,23 @@
 import hashlib
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pytest
 import trustme
 
+from dromos.dialers import PicowsDialer, WebsocketsDialer
+from tests.interop.processes import started
+
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".venv-interop"  # in .gitignore, and `make clean` removes it
 INSTALL_WITHIN = 240.0
-START_WITHIN = 30.0
 
 SERVERS = {
     "websockets": ["{python}", "{here}/servers/plain.py", "websockets", "{port}"],
@@ -48,12 +47,6 @@ SERVERS = {
     ],
     "ws": ["node", "{here}/npm/server.mjs", "{modules}", "{port}"],
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def key(file: Path) -> str:
@@ -129,56 +122,26 @@ def node_modules() -> Path:
     return install(f"npm-{key(HERE / 'npm' / 'package-lock.json')}", make) / "node_modules"
 
 
-@contextmanager
-def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """Run a server until it listens, and end it."""
-    # Its stderr goes to a file: workers that outlive it would hold a pipe open.
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            start_new_session=True,
-            env=environment,
-        )
-        try:
-            wait_for(process, port, said)
-            yield
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the workers as well
-            process.wait()
-
-
-def wait_for(process: "subprocess.Popen[bytes]", port: int, said: IO[bytes]) -> None:
-    """Wait until somebody listens."""
-    end = time.monotonic() + START_WITHIN
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            said.seek(0)
-            text = said.read().decode(errors="replace")
-            raise RuntimeError(f"the server ended at once: {text[-800:]}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)  # there is no event for a port that opens
-        else:
-            return
-    raise RuntimeError(f"the server did not listen within {START_WITHIN:g} s")
-
-
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """Each server, by name, and the port it listens on."""
-    name, port = request.param, free_port()
+    name = request.param
     needs = "node_modules" if name == "ws" else "server_packages"
     place = request.getfixturevalue(needs)
-    words = {"python": sys.executable, "here": HERE, "port": port, "modules": place}
-    command = [part.format(**words) for part in SERVERS[name]]
+
+    def command(port: int) -> list[str]:
+        words = {"python": sys.executable, "here": HERE, "port": port, "modules": place}
+        return [part.format(**words) for part in SERVERS[name]]
+
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(place), str(HERE / "servers")))}
-    with running(command, port, environment):
+    with started(command, environment) as port:
         yield name, port
+
+
+@pytest.fixture(params=[PicowsDialer, WebsocketsDialer])
+def engine(request: pytest.FixtureRequest) -> Any:
+    """Each dialer."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -194,7 +157,7 @@ http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
   server {{
-    listen 127.0.0.1:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {pem};
+    listen 127.0.0.1:{port} ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; {mutual}
     location / {{
       proxy_pass http://127.0.0.1:{to}; proxy_http_version 1.1; proxy_read_timeout 2s;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
@@ -210,7 +173,7 @@ defaults
   timeout server 2s
   timeout tunnel 2s
 frontend front
-  bind 127.0.0.1:{port} ssl crt {pem}
+  bind 127.0.0.1:{port} ssl crt {pem} {mutual}
   default_backend back
 backend back
   server one 127.0.0.1:{to}
@@ -222,7 +185,7 @@ CADDY = """
 }}
 https://localhost:{port} {{
   bind 127.0.0.1
-  tls {pem} {pem}
+  tls {pem} {pem} {mutual}
   reverse_proxy 127.0.0.1:{to}
 }}
 """
@@ -231,27 +194,64 @@ FRONTS = {
     "haproxy": (HAPROXY, ["haproxy", "-db", "-q", "-f", "{file}"]),
     "caddy": (CADDY, ["caddy", "run", "--adapter", "caddyfile", "--config", "{file}"]),
 }
+MUTUAL = {
+    "nginx": "ssl_client_certificate {ca}; ssl_verify_client on;",
+    "haproxy": "ca-file {ca} verify required",
+    "caddy": "{{\n client_auth {{\n mode require_and_verify\n trusted_ca_cert_file {ca}\n }}\n }}",
+}
+"""How each asks its clients for a certificate of the same authority."""
+
+
+def program(name: str) -> str:
+    """Where a program of Debian's is; without it the test is skipped."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip(f"there is no `{name}` on this machine (a Debian package)")
+    return found
+
+
+@pytest.fixture
+def far_port(server_packages: Path) -> Iterator[int]:
+    """The port of a server that sends messages back."""
+    words = [sys.executable, str(HERE / "servers" / "plain.py"), "websockets"]
+    environment = {**os.environ, "PYTHONPATH": str(server_packages)}
+    with started(lambda port: [*words, str(port)], environment) as port:
+        yield port
 
 
 @pytest.fixture(params=FRONTS)
 def front(
-    request: pytest.FixtureRequest, tmp_path: Path, authority: trustme.CA, server_packages: Path
+    request: pytest.FixtureRequest, tmp_path: Path, authority: trustme.CA, far_port: int
 ) -> Iterator[tuple[str, int]]:
     """Each reverse proxy with TLS, before the same server; by name, and its port."""
-    name, port, to = request.param, free_port(), free_port()
-    template, command = FRONTS[name]
-    found = shutil.which(command[0], path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip(f"there is no `{command[0]}` on this machine (a Debian package)")
-    pem, file = tmp_path / "server.pem", tmp_path / "config"
-    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
-        str(pem)
-    )
-    file.write_text(template.format(port=port, to=to, pem=pem, folder=tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(server_packages), "HOME": str(tmp_path)}
-    behind = [sys.executable, str(HERE / "servers" / "plain.py"), "websockets", str(to)]
-    with ExitStack() as stack:
-        stack.enter_context(running(behind, to, environment))
-        words = [found, *(part.format(file=file) for part in command[1:])]
-        stack.enter_context(running(words, port, environment))
-        yield name, port
+    with fronted(request.param, "", tmp_path, authority, far_port) as port:
+        yield request.param, port
+
+
+@pytest.fixture(params=FRONTS)
+def strict_front(
+    request: pytest.FixtureRequest, tmp_path: Path, authority: trustme.CA, far_port: int
+) -> Iterator[tuple[str, int]]:
+    """The same, where clients need a certificate as well."""
+    asking = MUTUAL[request.param]
+    with fronted(request.param, asking, tmp_path, authority, far_port) as port:
+        yield request.param, port
+
+
+@contextmanager
+def fronted(name: str, mutual: str, folder: Path, authority: trustme.CA, to: int) -> Iterator[int]:
+    """Run a reverse proxy, and yield its port."""
+    template, words = FRONTS[name]
+    found = program(words[0])
+    pem, ca, file = folder / "server.pem", folder / "ca.pem", folder / "config"
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(ca))
+
+    def command(port: int) -> list[str]:
+        asking = mutual.format(ca=ca)
+        file.write_text(template.format(port=port, to=to, pem=pem, folder=folder, mutual=asking))
+        return [found, *(part.format(file=file) for part in words[1:])]
+
+    with started(command, {**os.environ, "HOME": str(folder)}) as port:
+        yield port
