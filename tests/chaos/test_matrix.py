@@ -6,25 +6,27 @@ import tracemalloc
 
 import pytest
 
-from dromos import Bridge
+from dromos import Bridge, Handshake, Limits
 from dromos.events import BridgeEvent, LinkLost
 from dromos.testing import FarSide, FaultProxy
 from tests.chaos.cell import DIALERS, Cell
-from tests.chaos.leaks import CELL, descriptors, nothing_left, watch_tasks
+from tests.chaos.leaks import CELL, descriptors, nothing_left, survivors, watch_tasks
 from tests.chaos.matrix import broken, every_cell, play, some_cells
 from tests.chaos.rows import ROWS, STATES, link
+from tests.dialers.recorder import Recorder
 from tests.driver.harness import Notes, Tokens
 
 
 @pytest.mark.slow  # the timeouts, backoffs and token lifetimes of the sessions are real
 @pytest.mark.timeout(400)
 async def test_every_fault_once_and_every_state_leave_nothing_broken_and_nothing_behind() -> None:
-    before = descriptors()
+    before, living = descriptors(), survivors()
 
     outcomes = await play(some_cells(), quick=True)
 
     assert "" == "\n".join(broken(outcomes))
     assert descriptors() <= before
+    assert living == survivors()
 
 
 def test_the_short_selection_covers_each_fault_and_each_state() -> None:
@@ -111,6 +113,18 @@ async def test_a_cell_notices_what_is_left_behind() -> None:
         with pytest.raises(AssertionError, match="listening"):
             await nothing_left(owner, [far.port], within=0)
     await nothing_left(owner, [far.port])
+
+
+@pytest.mark.parametrize("dialer", DIALERS)
+async def test_a_link_that_something_holds_on_to_is_noticed(dialer: str) -> None:
+    living = survivors()
+    async with FarSide() as far:
+        link = await DIALERS[dialer]().dial(Handshake(url=far.url), Recorder(), Limits())
+        link.abort()
+
+    assert 1 == len(survivors()) - len(living)
+    del link
+    assert living == survivors()
 
 
 async def test_a_cell_notices_a_session_that_does_not_recover() -> None:
