@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from tests.chaos.cell import Outcome
 from tests.chaos.leaks import descriptors, survivors
-from tests.chaos.matrix import Key, broken, every_cell, play
+from tests.chaos.matrix import Key, broken, every_cell, play, second_tries
 from tests.chaos.rows import STATES
 from tests.chaos.scenes import Scene, scenes
 
@@ -47,6 +47,8 @@ def verdict(
     skipped = [scene for scene in played if scene.outcome == "skipped"]
     passed = [scene for scene in played if scene.outcome == "passed"]
     parts = [f"{held} of {len(outcomes)} cells held"]
+    if twice := len(list(second_tries(outcomes))):
+        parts.append(f"{twice} of them only when played again")
     if played:
         parts.append(f"{len(passed)} of {len(played)} scenes between namespaces held")
     if skipped:
@@ -74,12 +76,12 @@ def main() -> None:
     played = scenes() if faults == states == dialers == "" else []
     for scene in played:
         print(scene)
-    for failure in broken(outcomes):
-        print(failure)
+    for line in (*second_tries(outcomes), *broken(outcomes)):
+        print(line)
     print(f"\nIt took {time.monotonic() - began:.0f} s.")
-    line = verdict(outcomes, played, files=files, objects=objects)
-    print(line)
-    sys.exit(not line.endswith("passed"))
+    last = verdict(outcomes, played, files=files, objects=objects)
+    print(last)
+    sys.exit(not last.endswith("passed"))
 
 
 if __name__ == "__main__":

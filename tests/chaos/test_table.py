@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.__main__ import verdict
 from tests.chaos.cell import Outcome
+from tests.chaos.matrix import second_tries
 from tests.chaos.scenes import Scene, scenes
 
 HELD = {("picows", "reset", "idle"): Outcome(mark="+", seconds=0.1)}
@@ -21,6 +22,15 @@ def test_what_holds_passes() -> None:
     assert (
         "chaos: 1 of 1 cells held, 1 of 2 scenes between namespaces held, 1 were skipped, "
         "0 file descriptors left, 0 bridges, sessions and links left: passed" == line
+    )
+
+
+def test_what_holds_at_the_second_try_only_is_said_to() -> None:
+    outcomes = {("picows", "reset", "idle"): Outcome(mark="+", seconds=1.0, first="TimeoutError")}
+
+    assert ["played twice: picows: reset × idle: TimeoutError"] == list(second_tries(outcomes))
+    assert "1 of 1 cells held, 1 of them only when played again, " in verdict(
+        outcomes, [], files=0, objects=0
     )
 
 

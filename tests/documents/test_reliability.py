@@ -1,6 +1,7 @@
 """Every command that docs/reliability.md names can be given."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def test_the_proofs_have_their_commands() -> None:
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_a_command_leads_somewhere(command: str) -> None:
     tool, target, *_ = command.split()
+    if tool == "make" and shutil.which("make") is None:
+        pytest.skip("there is no `make` on this machine")
     if tool == "pytest":
         assert list((ROOT / target).glob("test_*.py"))
     else:
