@@ -4,6 +4,7 @@ python -m tests.fuzz.run --examples 20000 --streams 100000
 """
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=5000, help="for each target (5000)")
     parser.add_argument("--streams", type=int, default=20000, help="of frames (20000)")
     asked = parser.parse_args()
+    logging.getLogger("dromos").setLevel(logging.ERROR)  # it warns of what it is made to read
     line = ""
     for line in table(asked.examples, asked.streams):
         print(line, flush=True)
