@@ -8,9 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["EndedAtOnce", "started"]
+__all__ = ["HERE", "EndedAtOnce", "started"]
+
+HERE: Final = Path(__file__).parent
 
 START_WITHIN: Final = 120.0
 """Seconds.  Importing a framework takes one of them, and on a busy machine many."""

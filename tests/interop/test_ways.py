@@ -13,9 +13,9 @@ import trustme
 
 from dromos import Handshake, HandshakeError, Limits
 from tests.dialers.recorder import Recorder
-from tests.interop.conftest import HERE, fronted, program
 from tests.interop.connected import connected, reached, trusting
-from tests.interop.processes import started
+from tests.interop.fronts import fronted, program
+from tests.interop.processes import HERE, started
 
 pytestmark = [
     pytest.mark.slow,  # real processes, which are installed by the first run
