@@ -45,8 +45,7 @@ changelog: .venv/dev    ## what the fragments in changelog.d will say
 FUZZ_STREAMS ?= 20000
 EXAMPLES ?= 5000
 fuzz: .venv/test        ## all that parses what strangers send (EXAMPLES=5000 each, FUZZ_STREAMS=20000)
-	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
-	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES)
+	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES) --streams $(FUZZ_STREAMS)
 
 conformance: .venv/test ## Autobahn's test suite through whole sessions, and docs/conformance.md (needs CPython 2.7)
 	$(BIN)/python -m tests.conformance

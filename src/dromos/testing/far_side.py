@@ -320,8 +320,9 @@ class FarSide(Loopback):
             await http.writer.drain()
             return
         link = self._open(http, request)
-        trailing = http.switch_protocols(self._accept_headers(request, link))
+        # Before the answer: a client on another thread may act on it at once.
         self.links.append(link)
+        trailing = http.switch_protocols(self._accept_headers(request, link))
         self.watch_expiry(link)
         if plan is not None:
             if plan.kind == "drop":
