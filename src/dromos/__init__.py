@@ -14,6 +14,7 @@ from dromos.errors import (
     SendBufferFull,
     TokenError,
 )
+from dromos.group import Group
 from dromos.interfaces import (
     Dialer,
     Handler,
@@ -32,6 +33,7 @@ from dromos.model import (
     Handshake,
     Outbox,
     RetryPolicy,
+    SessionFailure,
     Token,
     Verdict,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "Counters",
     "Credentials",
     "Dialer",
+    "Group",
     "Handler",
     "Handshake",
     "HandshakeError",
@@ -63,6 +66,7 @@ __all__ = [
     "RetryPolicy",
     "Send",
     "SendBufferFull",
+    "SessionFailure",
     "Snapshot",
     "Token",
     "TokenError",

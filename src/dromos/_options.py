@@ -1,5 +1,6 @@
 """The options of a bridge: their names, defaults and checks."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
@@ -9,7 +10,15 @@ from dromos.errors import BridgeError, ConnectionClosed, HandshakeError, TokenEr
 from dromos.interfaces import Limits
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 
-__all__ = ["SessionOptions", "Verdicts", "check_verdicts", "look_up", "resolve", "whole"]
+__all__ = [
+    "SessionOptions",
+    "Verdicts",
+    "check_verdicts",
+    "look_up",
+    "per_second",
+    "resolve",
+    "whole",
+]
 
 Verdicts: TypeAlias = (
     Mapping[int | type[Exception], Verdict] | Callable[[BridgeError], Verdict | None]
@@ -108,6 +117,20 @@ def whole(name: str, value: object, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
     return value
+
+
+def per_second(name: str, value: object) -> float:
+    """Return a rate, checked.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite, or not above zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number a second, not {type(value).__name__}")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be finite and above 0 a second, not {value:g}")
+    return float(value)
 
 
 def check_verdicts(verdicts: object) -> None:

@@ -1,16 +1,20 @@
-"""What a connection is iterated from: its messages, and its events."""
+"""What users iterate: the messages and events of a connection, the failures of a group."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Self, TypeVar
 
 from dromos.events import BridgeEvent
-from dromos.model import Message
+from dromos.model import Message, SessionFailure
 
-__all__ = ["EVENTS_KEPT", "EventStream", "Inbox"]
+__all__ = ["EVENTS_KEPT", "FAILURES_KEPT", "EventStream", "FailureStream", "Inbox"]
 
 EVENTS_KEPT: Final = 256
+FAILURES_KEPT: Final = 1024
+
+_log: Final = logging.getLogger("dromos")
 
 T = TypeVar("T")
 
@@ -161,3 +165,47 @@ class EventStream(_Line[BridgeEvent]):
         if not await self._has_next():
             raise StopAsyncIteration
         return self._items.popleft()
+
+
+class FailureStream(_Line[SessionFailure]):
+    """A group's failures, to be iterated: `async for failure in group.failures()`.
+
+    Attributes:
+        dropped: Failures that were dropped because nobody took them, each with a line in
+            the log.
+    """
+
+    what = "a failure"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, failure: SessionFailure) -> None:
+        """Keep a failure until it is taken."""
+        self._add(failure)
+        if len(self._items) > FAILURES_KEPT:
+            self.dropped += 1
+            log_failure(self._items.popleft(), "too many failures that nobody took")
+
+    def take_all(self) -> list[SessionFailure]:
+        """Return what nobody has taken."""
+        left = list(self._items)
+        self._items.clear()
+        return left
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionFailure:
+        if not await self._has_next():
+            raise StopAsyncIteration
+        return self._items.popleft()
+
+
+def log_failure(failure: SessionFailure, why: str) -> None:
+    """Write a failure to the log, where it would else be lost."""
+    _log.error("%s: session of %r failed: %s", why, failure.connection_id, failure.error)

@@ -1,7 +1,8 @@
 """Sessions that take turns: how far apart their attempts are, and how long each one waits."""
 
 import heapq
-from itertools import pairwise
+from bisect import bisect_left
+from itertools import cycle, pairwise
 from random import Random
 
 from hypothesis import given
@@ -14,7 +15,7 @@ from dromos._core.events import DialFailed, LinkGreeted, LinkLost, LinkOpened, S
 from dromos._core.policy import Moment, Policy
 from dromos._core.renewal import TIMER_TOLERANCE
 from dromos._core.schedule import Lease, Need
-from dromos._core.session import Decision, decide, start
+from dromos._core.session import TURN_LASTS, Decision, decide, start
 from dromos._core.states import Authorizing, Dialing, State, Stopped, Waiting
 from dromos._core.turns import Turns
 from dromos.errors import ConnectionClosed, HandshakeError, PermanentError, TokenError
@@ -106,19 +107,21 @@ def test_standing_in_line_is_not_held_against_a_source_of_tokens() -> None:
 class Crowd:
     """Sessions that take turns, at a far side that refuses every dial; virtual time."""
 
-    def __init__(self, size: int, every: float, seed: int) -> None:
+    def __init__(self, size: int, every: float, seed: int, stalls: tuple[float, ...] = ()) -> None:
         self.policy = Policy()
         self.turns = Turns(every=every)
         self.roll = Random(seed).random
         self.now = 0.0
         self.attempts: list[float] = []
         self.waits: list[float] = []
+        self._stalls = cycle(stalls or (0.0,))
         self._agenda: list[tuple[float, int]] = []
         self._states: list[State] = [self._obeyed(n, start(self._moment())) for n in range(size)]
 
     def play(self, seconds: float) -> "Crowd":
         while self._agenda and self._agenda[0][0] <= seconds:
-            self.now, who = heapq.heappop(self._agenda)
+            due, who = heapq.heappop(self._agenda)
+            self.now = max(self.now, due) + next(self._stalls)
             self._states[who] = self._hear(who, heard.TimerFired())
         return self
 
@@ -162,3 +165,31 @@ def test_a_crowd_never_attempts_faster_than_its_rate_and_nobody_starves(
     assert all(gap >= every - TIMER_TOLERANCE - EXACT for gap in apart)
     assert max(crowd.waits) <= size * every + EXACT
     assert len(crowd.attempts) >= min(size, 120.0 / every)
+
+
+STALLS = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.3, 2.0, 20.0]), min_size=1, max_size=9)
+
+
+@given(
+    st.integers(min_value=1, max_value=60),
+    st.sampled_from([0.02, 0.1]),
+    st.integers(min_value=0),
+    STALLS.map(tuple),
+)
+def test_a_loop_that_stalls_makes_no_storm_of_the_turns_that_were_missed(
+    size: int, every: float, seed: int, stalls: tuple[float, ...]
+) -> None:
+    crowd = Crowd(size, every, seed, stalls).play(60.0)
+
+    # What was due in a second, and what a second before it that still counts.
+    most = (1 + TURN_LASTS) / every + 2
+    for n, at in enumerate(crowd.attempts):
+        assert bisect_left(crowd.attempts, at + 1) - n <= most
+
+
+def test_whoever_has_missed_the_turn_stands_in_line_again() -> None:
+    play = Play(turns=Turns(every=0.01, free=5.0))
+    play.turns = Turns(every=0.01, free=100.0)
+
+    play.after(6.01).hears(heard.TimerFired()).orders(TakeTurn(100.0)).is_in(Waiting)
+    play.after(94).hears(heard.TimerFired()).orders(Authorize(1, Need.DIAL))

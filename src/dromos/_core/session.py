@@ -87,6 +87,10 @@ from dromos.model import Verdict
 
 Decision: TypeAlias = tuple[State, tuple[Command, ...]]
 
+TURN_LASTS = 1.0
+"""Seconds for which a turn is good.  An event loop that was blocked finds many turns in the
+past, and whoever missed theirs by more than this stand in line again: not all go at once."""
+
 
 def start(moment: Moment) -> Decision:
     """Return the first state, and its commands."""
@@ -120,7 +124,7 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
 
         # ---- No link: wait, ask for a token, dial.
         case Waiting(until=until), TimerFired() if now >= until - renewal.TIMER_TOLERANCE:
-            if state.has_turn:
+            if state.has_turn and now <= until + TURN_LASTS:
                 return _authorize(state.past, state.refused, moment)
             return _begin(state.past, state.refused, moment)
         case Waiting(), SuspendNoticed():

@@ -14,7 +14,7 @@ class Waiting:
     """No link, until it is time for the next attempt.
 
     What the far side asked for (`not_before`) is kept even if the rest is cut short, and
-    so is the turn that was taken among other sessions (`has_turn`).
+    so is a turn among other sessions (`has_turn`: `until` is that turn).
     """
 
     until: float
