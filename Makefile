@@ -71,6 +71,9 @@ SESSIONS ?= 5000
 many: .venv/test        ## thousands of sessions in one process, through a restart of the far side (SESSIONS=5000)
 	$(BIN)/python -m tests.many.run --sessions $(SESSIONS)
 
+storm: .venv/bench      ## 2,000 real links dropped at once, beside a model of a million; writes docs/scale.md
+	$(BIN)/python -m tests.storm.run
+
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run
 	$(BIN)/mutmut results

@@ -79,7 +79,7 @@ class Results:
 def lines(results: Results) -> Iterator[str]:
     """Yield the tables, and the verdict last."""
     storm, real = results.real
-    yield f"{storm.clients:,} real links are dropped at once, {storm.admitted:g} a second are let in:"
+    yield f"{storm.clients:,} real links are dropped at once, {storm.admitted:g} let in a second:"
     yield ""
     yield from _aligned(
         ["the others get 503", "peak a second", "attempts each", "99 % back"], map(_cells, real)
@@ -101,7 +101,7 @@ def lines(results: Results) -> Iterator[str]:
     )
     yield ""
     storm, million = results.million
-    yield f"The model with {storm.clients:,} links, {storm.admitted:,g} a second let in:"
+    yield f"The model with {storm.clients:,} links, {storm.admitted:,g} let in a second:"
     yield ""
     yield from _aligned(
         ["model", "peak a second", "attempts each", "99 % back"], map(_cells, million)
