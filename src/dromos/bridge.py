@@ -291,7 +291,7 @@ class Bridge:
             async with bridge.supervise() as group:
                 for connection_id, url in wanted:
                     group.start(connection_id, url, Agent())
-                async for failure in group.failures():
+                async for failure in group.failures(until_idle=True):
                     print(failure.connection_id, failure.error)
 
         A session that fails leaves the others alone.  Leaving the block closes them all.

@@ -10,7 +10,7 @@ from typing import Self, TypeAlias, Unpack
 from dromos._driver import Session, end
 from dromos._driver.endpoint import Veiled
 from dromos._options import SessionOptions
-from dromos._streams import FailureStream, log_failure
+from dromos._streams import Failures, FailureStream, log_failure
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint, Handler
 from dromos.model import Seconds, SessionFailure, seconds
@@ -33,7 +33,7 @@ class Group:
         async with bridge.supervise() as group:
             group.start("c-1", "wss://host/ws", Agent())
             group.start("c-2", "wss://host/ws", Agent())
-            async for failure in group.failures():
+            async for failure in group.failures(until_idle=True):
                 print(failure.connection_id, failure.error)
 
     A failure that nobody has taken from `failures()` when the block is left is raised
@@ -50,7 +50,7 @@ class Group:
         self._run = run
         self._loop: asyncio.AbstractEventLoop | None = None
         self._members: dict[str, _Member] = {}
-        self._failures = FailureStream()
+        self._failures = Failures(is_idle=lambda: not self._members)
         self._is_closed = False
 
     # ------------------------------------------------------------ the block
@@ -165,15 +165,19 @@ class Group:
         """Return what each running session looks like now, the oldest first."""
         return tuple(member.session.snapshot() for member in self._members.values())
 
-    def failures(self) -> FailureStream:
-        """Return the sessions that have failed for good, as they do, to be iterated once.
+    def failures(self, *, until_idle: bool = False) -> FailureStream:
+        """Return the sessions that have failed for good, as they do, to be iterated.
 
-        The iteration goes on while the group is open, be it empty at times, and ends when
-        the group or its bridge is closed.  `if not group: break` ends it with the last
-        session.  Up to 1,024 failures wait for somebody who takes them; the oldest ones
-        are dropped then, counted in `.dropped`, and written to the log.
+        Each failure is told once, and one task may wait for them at a time.  Up to 1,024
+        wait for somebody who takes them; the oldest ones are dropped then, counted in
+        `.dropped`, and written to the log.
+
+        Args:
+            until_idle: Whether the iteration ends once no session runs.  False (default)
+                goes on while the group is open, be it empty at times; in either case it
+                ends when the group or its bridge is closed.
         """
-        return self._failures
+        return FailureStream(self._failures, until_idle=until_idle)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -216,6 +220,7 @@ class Group:
         member = self._members.get(session.connection_id)
         if member is not None and member.session is session:
             del self._members[session.connection_id]
+            self._failures.look_again()
 
     async def _end(self, members: list[_Member], within: float) -> None:
         here = asyncio.current_task()

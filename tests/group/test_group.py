@@ -426,6 +426,39 @@ async def test_the_iteration_goes_on_while_the_group_is_empty_and_ends_with_it()
     assert ["c-1", "c-2"] == await listening
 
 
+async def test_the_iteration_may_end_when_nothing_runs_any_more() -> None:
+    class Short(Notes):
+        async def on_connect(self, send: Any) -> None:
+            await asyncio.sleep(100)
+            send.close()
+
+    stage = Stage(far_side=refusing)
+    async with stage.bridge.supervise() as group:
+        assert [] == [failure async for failure in group.failures(until_idle=True)]
+        group.start("c-1", URL, Notes())
+        group.start("c-2", URL, Notes())
+        await until(lambda: not group)
+        stage.dialer.then(echo)
+        group.start("short", URL, Short())  # which is no failure, and the last to end
+        group.start("c-3", URL, Notes())
+
+        told = [one.connection_id async for one in group.failures(until_idle=True)]
+        assert 0 == len(group)
+
+    assert {"c-1", "c-2", "c-3"} == set(told)
+    assert asyncio.get_running_loop().time() >= 100
+
+
+async def test_one_task_waits_for_failures_at_a_time() -> None:
+    stage = Stage()
+    async with stage.bridge.supervise() as group:
+        waiting = asyncio.get_running_loop().create_task(anext(group.failures()))
+        await asyncio.sleep(1)
+        with pytest.raises(RuntimeError, match="somebody is waiting for a failure already"):
+            await anext(group.failures())
+        waiting.cancel()
+
+
 # --- Turns ----------------------------------------------------------------------------------------
 
 

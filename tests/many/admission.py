@@ -5,22 +5,23 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Admission:
-    """Lets so many in a second in, evenly; the real far side and its model share this.
+    """A bucket of places that fills evenly; the real far side and its model share this.
 
     Attributes:
-        rate: How many a second.
-        slack: Seconds that it may run ahead of that: what one turn of a busy loop takes.
-        free: When the next one is due.
+        rate: Places a second.
+        burst: Seconds of places that are kept for whoever comes late: a far side that gets
+            no processor for a moment would lose them else.
+        free: When the next place is to be had.
     """
 
     rate: float
-    slack: float = 0.05
+    burst: float = 1.0
     free: float = float("-inf")
 
     def admits(self, now: float) -> bool:
         """Whether somebody who knocks now is let in."""
-        due = max(self.free, now)
-        if due > now + self.slack:
+        due = max(self.free, now - self.burst)
+        if due > now:
             return False
         self.free = due + 1 / self.rate
         return True

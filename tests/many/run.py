@@ -29,6 +29,8 @@ BLOCKED: Final = 1.0
 """Seconds that one handler blocks the event loop."""
 
 LOWEST_PATIENCE: Final = 60.0
+TICK: Final = 0.05
+STEPS: Final = 3
 
 BATCH: Final = 100
 """Sessions that are begun before the event loop has a turn: five thousand tasks that take
@@ -87,6 +89,7 @@ class Many:
         self.attempts: list[float] = []
         self.attempts_of: Counter[str] = Counter()
         self.open = 0
+        self.longest_stall = 0.0
         self.connected_at: list[float] = []
         self.ended: list[str] = []
         self.figures: dict[str, str] = {}
@@ -97,11 +100,13 @@ class Many:
         """Play it all."""
         async with FarProcess() as far, Bridge(self.tokens, on_event=self._on_event) as bridge:
             before = _rss()
+            watching = asyncio.get_running_loop().create_task(self._watch_stalls())
             async with bridge.supervise(attempt_rate=self.rate) as group:
                 await self._start(group, far)
                 self.figures["memory for each"] = f"{(_rss() - before) / self.wanted:.1f} KiB"
                 await self._isolate(group, far)
                 await self._restart(group, far)
+            watching.cancel()
         self._expect("no session ended by itself", not self.ended, str(self.ended[:3]))
         self._expect("one question at a time for a token", self.tokens.most_at_once == 1, "more")
 
@@ -169,10 +174,23 @@ class Many:
         self._expect(f"{what}: none is lost", len(group) == self.wanted, f"{len(group)}")
 
     def _expect_calm(self, what: str) -> None:
-        """A machine that stalls for a second bunches what was due in it; a storm is far more."""
-        peak = most_within_a_second(self.attempts)
+        """What was due while the event loop stood still comes at once, and nothing else does.
+
+        Each of the three steps of an attempt, turn, token and dial, may be held up so.
+        """
+        peak, stall = most_within_a_second(self.attempts), self.longest_stall
+        self.longest_stall = 0.0
         self.figures[f"{what}: most attempts in a second"] = f"{peak} (rate {self.rate:g})"
-        self._expect(f"{what}: no storm", peak <= self.rate * 2 + 2, f"{peak} a second")
+        self.figures[f"{what}: the loop stood still for"] = f"{stall:.1f} s"
+        most = self.rate * (1 + STEPS * stall) + 2
+        self._expect(f"{what}: no storm", peak <= most, f"{peak} a second")
+
+    async def _watch_stalls(self) -> None:
+        """Note by how much timers are late: other programs run on this machine as well."""
+        while True:
+            due = time.monotonic() + TICK
+            await asyncio.sleep(TICK)
+            self.longest_stall = max(self.longest_stall, time.monotonic() - due)
 
     async def _until(self, condition: Callable[[], Any]) -> None:
         patience = LOWEST_PATIENCE + 4 * self.wanted / self.rate

@@ -24,6 +24,7 @@ def test_hundreds_of_sessions_live_through_a_restart_and_nobody_is_hammered():
 
 def test_a_storm_a_loss_and_a_second_question_would_be_seen():
     many = Many(200, rate=40)
+    many.longest_stall = 0.5
     many.attempts = [0.001 * n for n in range(200)]
     many._expect_calm("restart")
     many._expect("no session ended by itself", not ["c-1: gone"], "c-1: gone")
@@ -39,9 +40,15 @@ def test_the_most_within_a_second_are_counted_wherever_it_begins():
 
 
 def test_a_far_side_admits_at_its_rate_and_no_faster():
-    admission = Admission(rate=10, slack=0.0)
+    admission = Admission(rate=8, burst=0.0)
 
-    let_in = [n for n in range(1000) if admission.admits(n * 0.01)]
+    let_in = [n for n in range(1024) if admission.admits(n / 128)]
 
-    assert 100 == len(let_in)
-    assert all(later - earlier >= 10 for earlier, later in pairwise(let_in))
+    assert 64 == len(let_in)
+    assert all(later - earlier == 16 for earlier, later in pairwise(let_in))
+
+
+def test_a_far_side_that_was_held_up_lets_those_in_who_were_due_meanwhile():
+    admission = Admission(rate=8, burst=1.0, free=0.0)
+
+    assert 9 == sum(admission.admits(64.0) for _ in range(100))

@@ -4,8 +4,10 @@ What is assumed is in docs/scale.md.  Delays come from the core's own functions,
 well, and who is let in from the class that the real far side uses.
 """
 
+import math
 import random
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +29,8 @@ class Storm:
         horizon: Seconds after which we stop looking.
         attempt_rate: Attempts a second of one group.
         group_size: Sessions in one group.
+        capacity: Attempts that all clients together can begin in a second, because they
+            share a processor; None for clients that do not.
         seed: Of chance.
     """
 
@@ -35,6 +39,7 @@ class Storm:
     horizon: float
     attempt_rate: float = 100.0
     group_size: int = 5000
+    capacity: float | None = None
     seed: int = 1
 
 
@@ -78,6 +83,9 @@ def play(storm: Storm, contender: Contender) -> Outcome:
     failures = array("H", bytes(2 * storm.clients))
     groups = -(-storm.clients // storm.group_size) if contender.grouped else 0
     turns = [Turns(every=1 / storm.attempt_rate)] * groups
+    room = math.inf if storm.capacity is None else storm.capacity * TICK
+    credit = 0.0
+    late: deque[int] = deque()
     due: list[list[int]] = [[] for _ in range(ticks + 1)]
     in_turn: list[list[int]] = [[] for _ in range(ticks + 1)] if groups else []
 
@@ -99,6 +107,11 @@ def play(storm: Storm, contender: Contender) -> Outcome:
                 turns[group] = turns[group].taken(turn)
                 plan(who, turn, in_turn)
             dialling, in_turn[tick] = in_turn[tick], []
+        if room < math.inf:
+            late.extend(dialling)
+            credit = min(credit + room, max(room, len(late)))
+            dialling = [late.popleft() for _ in range(min(int(credit), len(late)))]
+            credit -= len(dialling)
         outcome.attempts[int(now)] += len(dialling)
         for who in dialling:
             if admission.admits(now):

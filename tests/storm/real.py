@@ -22,6 +22,9 @@ from tests.storm.model import Outcome, Storm
 from tests.storm.policies import STABLE, Contender
 
 STARTED_WITHIN: Final = 120.0
+CALIBRATED_IN: Final = 5.0
+"""Seconds."""
+
 BATCH: Final = 50
 """Dials that are begun before the others have a turn: how a storm's field is set up."""
 
@@ -79,6 +82,27 @@ class Watch:
                 seconds[second] += 1
         back = sorted(at - self.began for at in self.back)
         return Outcome(clients=storm.clients, attempts=seconds, back=back)
+
+
+async def capacity() -> float:
+    """Attempts a second that this process can begin, if each is refused at once."""
+    dialer, done = PicowsDialer(), 0
+    loop = asyncio.get_running_loop()
+
+    async def hammer(url: str) -> None:
+        nonlocal done
+        while True:
+            with contextlib.suppress(HandshakeError):
+                await dialer.dial(Handshake(url=url), Recorder(), Limits())
+            done += 1
+
+    async with FarProcess() as far:
+        tasks = [loop.create_task(hammer(far.url(number, "gone"))) for number in range(200)]
+        await asyncio.sleep(CALIBRATED_IN)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return done / CALIBRATED_IN
 
 
 class Field:

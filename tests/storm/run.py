@@ -15,7 +15,7 @@ from tests.many.process import allow_descriptors
 from tests.storm.model import Outcome, Storm, play
 from tests.storm.plot import draw
 from tests.storm.policies import CONTENDERS, Contender
-from tests.storm.real import Field
+from tests.storm.real import Field, capacity
 from tests.storm.table import Results, Row, document, lines, row
 
 ROOT: Final = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ PICTURE: Final = ROOT / "docs" / "storm.svg"
 IDEAL: Final = 25.0
 """Seconds that the real far side takes to let everybody in, if nobody wastes its time."""
 
-PATIENCE: Final = 5.0
+PATIENCE: Final = 4.0
 """Times that, after which we stop looking."""
 
 SEEDS: Final = 9
@@ -53,13 +53,15 @@ def measured(storm: Storm, *, queues: bool) -> list[Row]:
 def run(clients: int, million: Storm) -> Results:
     """Play all storms."""
     storm = Storm(clients=clients, admitted=clients / IDEAL, horizon=IDEAL * PATIENCE)
+    able = asyncio.run(capacity())
     real = measured(storm, queues=False)
+    alike = replace(storm, capacity=able)
     queued = measured(storm, queues=True)
     _tell(f"the model, {clients:,} and {million.clients:,} links")
     return Results(
         real=(storm, real),
         queued=queued,
-        modelled=[row(each.name, storm, modelled(storm, each)) for each in CONTENDERS],
+        modelled=[row(each.name, alike, modelled(alike, each)) for each in CONTENDERS],
         million=(million, [row(each.name, million, play(million, each)) for each in CONTENDERS]),
     )
 
