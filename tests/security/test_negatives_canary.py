@@ -748,6 +748,12 @@ async def conversing(sweep: Sweep, far: EchoFar, fate: str, **options: Any) -> N
     await sweep.of(bridge.close())
 
 
+async def groups(sweep: Sweep) -> None:
+    with EchoFar().threaded() as far:
+        await grouping(sweep, far)
+        sweep.arrived += far.arrived
+
+
 async def grouping(sweep: Sweep, far: EchoFar) -> None:
     """A group whose sessions come to different ends, and whose failures nobody takes in time."""
 
@@ -823,7 +829,6 @@ async def lives(sweep: Sweep) -> None:
             living(sweep, far, Busy(sweep), "open", **odd, on_event=fails, dedupe=fails),
             living(sweep, far, Busy(sweep), "open", **odd, source=SimpleNamespace(get_token=fails)),
             *(conversing(sweep, far, fate) for fate in ("open", "403", "closed-4401")),
-            grouping(sweep, far),
             guarded(sweep, far, dog, reported),
         ]
         await asyncio.gather(*running)
@@ -1191,6 +1196,7 @@ PARTS: Final[dict[str, Callable[[Sweep], Awaitable[None]]]] = {
     "websockets": websockets,
     "proxies": proxies,
     "lives": lives,
+    "groups": groups,
     "callbacks": callbacks,
     "constructors": constructors,
     "hanging": hanging,
