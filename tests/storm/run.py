@@ -71,7 +71,7 @@ def _tell(line: str) -> None:
 
 
 def main() -> None:
-    """Play all storms, write docs/scale.md and its picture, and exit with 1 on a bad verdict."""
+    """Play all storms, publish them, and exit with 1 on a bad verdict."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--million", type=int, default=MILLION.clients, help="links in the model")
