@@ -24,13 +24,14 @@ def test_hundreds_of_sessions_live_through_a_restart_and_nobody_is_hammered():
 
 def test_a_storm_a_loss_and_a_second_question_would_be_seen():
     many = Many(200, rate=40)
-    many.longest_stall = 0.5
-    many.attempts = [0.001 * n for n in range(200)]
+    many.most_dials = 65
+    many.begun = [0.001 * n for n in range(200)]
     many._expect_calm("restart")
     many._expect("no session ended by itself", not ["c-1: gone"], "c-1: gone")
 
     verdict = list(many.table())[-1]
     assert "not so: restart: no storm (200 a second)" in verdict
+    assert "not so: restart: dials are bounded (65)" in verdict
     assert "not so: no session ended by itself (c-1: gone)" in verdict
 
 
