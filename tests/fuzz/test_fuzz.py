@@ -21,6 +21,7 @@ NAMED = {
     "close reasons",
     "refused upgrades",
     "command lines",
+    "timelines",
 }
 
 
