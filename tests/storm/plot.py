@@ -33,7 +33,8 @@ def draw(results: Results, path: Path) -> None:
     _panel(right, million, SHOWN[1], "-")
     _bar(right, storm.admitted)
     right.set_title(f"{storm.clients:,} links, the model")
-    right.legend(fontsize=8, loc="upper right")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
 

@@ -18,14 +18,10 @@ from dromos.model import Handshake
 from dromos.oauth import StaticToken
 from tests.dialers.recorder import Recorder
 from tests.many.process import FarProcess
-from tests.many.run import most_within_a_second
 from tests.storm.model import Outcome, Storm
 from tests.storm.policies import STABLE, Contender
 
 STARTED_WITHIN: Final = 120.0
-CALIBRATED_IN: Final = 5.0
-"""Seconds."""
-
 BATCH: Final = 50
 """Dials that are begun before the others have a turn: how a storm's field is set up."""
 
@@ -83,26 +79,6 @@ class Watch:
                 seconds[second] += 1
         back = sorted(at - self.began for at in self.back)
         return Outcome(clients=storm.clients, attempts=seconds, back=back)
-
-
-async def capacity() -> float:
-    """Attempts that this process can make in its best second, if each is refused at once."""
-    dialer, done = PicowsDialer(), list[float]()
-    loop = asyncio.get_running_loop()
-
-    async def hammer(url: str) -> None:
-        while True:
-            with contextlib.suppress(HandshakeError):
-                await dialer.dial(Handshake(url=url), Recorder(), Limits())
-            done.append(time.monotonic())
-
-    async with FarProcess() as far:
-        tasks = [loop.create_task(hammer(far.url(number, "gone"))) for number in range(200)]
-        await asyncio.sleep(CALIBRATED_IN)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return most_within_a_second(done)
 
 
 class Field:

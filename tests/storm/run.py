@@ -15,7 +15,7 @@ from tests.many.process import allow_descriptors
 from tests.storm.model import Outcome, Storm, play
 from tests.storm.plot import draw
 from tests.storm.policies import CONTENDERS, Contender
-from tests.storm.real import Field, capacity
+from tests.storm.real import Field
 from tests.storm.table import Results, Row, document, lines, row
 
 ROOT: Final = Path(__file__).parents[2]
@@ -31,8 +31,13 @@ SEEDS: Final = 9
 MILLION: Final = Storm(clients=1_000_000, admitted=5_000, horizon=600)
 
 
-def modelled(storm: Storm, contender: Contender) -> Outcome:
-    """Return the outcome whose end is in the middle of those of several seeds."""
+def modelled(storm: Storm, contender: Contender, real: Row) -> Outcome:
+    """Return the outcome whose end is in the middle of those of several seeds.
+
+    The real clients share a process, which begins only so many attempts in a second.
+    """
+    if not contender.grouped:
+        storm = replace(storm, capacity=real.peak)
     outcomes = [play(replace(storm, seed=seed), contender) for seed in range(SEEDS)]
     ends = [outcome.when(0.99) or storm.horizon for outcome in outcomes]
     return outcomes[ends.index(statistics.median_low(ends))]
@@ -53,15 +58,16 @@ def measured(storm: Storm, *, queues: bool) -> list[Row]:
 def run(clients: int, million: Storm) -> Results:
     """Play all storms."""
     storm = Storm(clients=clients, admitted=clients / IDEAL, horizon=IDEAL * PATIENCE)
-    able = asyncio.run(capacity())
     real = measured(storm, queues=False)
-    alike = replace(storm, capacity=able)
     queued = measured(storm, queues=True)
     _tell(f"the model, {clients:,} and {million.clients:,} links")
     return Results(
         real=(storm, real),
         queued=queued,
-        modelled=[row(each.name, alike, modelled(alike, each)) for each in CONTENDERS],
+        modelled=[
+            row(each.name, storm, modelled(storm, each, was))
+            for each, was in zip(CONTENDERS, real, strict=True)
+        ],
         million=(million, [row(each.name, million, play(million, each)) for each in CONTENDERS]),
     )
 
