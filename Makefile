@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,8 +49,7 @@ changelog: .venv/dev    ## what the fragments in changelog.d will say
 FUZZ_STREAMS ?= 20000
 EXAMPLES ?= 5000
 fuzz: .venv/test        ## all that parses what strangers send (EXAMPLES=5000 each, FUZZ_STREAMS=20000)
-	FUZZ_STREAMS=$(FUZZ_STREAMS) $(BIN)/python -m pytest -q --timeout=0 tests/dialers/test_fuzz.py
-	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES)
+	$(BIN)/python -m tests.fuzz.run --examples $(EXAMPLES) --streams $(FUZZ_STREAMS)
 
 conformance: .venv/test ## Autobahn's test suite through whole sessions, and docs/conformance.md (needs CPython 2.7)
 	$(BIN)/python -m tests.conformance
@@ -70,6 +69,13 @@ MINUTES ?= 10
 BRIDGES ?= 500
 soak: .venv/test        ## bridges on real sockets with faults, memory and descriptors watched (MINUTES=10)
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) --bridges $(BRIDGES) --plot soak.svg
+
+SESSIONS ?= 5000
+many: .venv/test        ## thousands of sessions in one process, through a restart of the far side (SESSIONS=5000)
+	$(BIN)/python -m tests.many.run --sessions $(SESSIONS)
+
+storm: .venv/bench      ## 2,000 real links dropped at once, beside a model of a million; writes docs/scale.md
+	$(BIN)/python -m tests.storm.run
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run

@@ -17,6 +17,7 @@ from dromos.errors import (
     SendBufferFull,
     TokenError,
 )
+from dromos.group import Group
 from dromos.interfaces import (
     Dialer,
     Handler,
@@ -35,6 +36,7 @@ from dromos.model import (
     Handshake,
     Outbox,
     RetryPolicy,
+    SessionFailure,
     Token,
     Verdict,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "Counters",
     "Credentials",
     "Dialer",
+    "Group",
     "Handler",
     "Handshake",
     "HandshakeError",
@@ -72,6 +75,7 @@ __all__ = [
     "RetryPolicy",
     "Send",
     "SendBufferFull",
+    "SessionFailure",
     "Snapshot",
     "Token",
     "TokenError",

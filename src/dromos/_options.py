@@ -1,6 +1,7 @@
 """The options of a bridge: their names, defaults and checks."""
 
 import logging
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, cast
 
@@ -16,6 +17,7 @@ __all__ = [
     "Verdicts",
     "check_verdicts",
     "look_up",
+    "per_second",
     "resolve",
     "whole",
 ]
@@ -128,6 +130,20 @@ def whole(name: str, value: object, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
     return value
+
+
+def per_second(name: str, value: object) -> float:
+    """Return a rate, checked.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite, or not above zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number a second, not {type(value).__name__}")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be finite and above 0 a second, not {value:g}")
+    return float(value)
 
 
 def check_verdicts(verdicts: object) -> None:

@@ -1,16 +1,20 @@
-"""What a connection is iterated from: its messages, and its events."""
+"""What users iterate: the messages and events of a connection, the failures of a group."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, Self, TypeVar
 
 from dromos.events import BridgeEvent
-from dromos.model import Message
+from dromos.model import Message, SessionFailure
 
-__all__ = ["EVENTS_KEPT", "EventStream", "Inbox"]
+__all__ = ["EVENTS_KEPT", "FAILURES_KEPT", "EventStream", "FailureStream", "Failures", "Inbox"]
 
 EVENTS_KEPT: Final = 256
+FAILURES_KEPT: Final = 1024
+
+_log: Final = logging.getLogger("dromos")
 
 T = TypeVar("T")
 
@@ -35,14 +39,18 @@ class _Line(Generic[T]):
         while not self._items:
             if self._is_over:
                 return False
-            if self._waiter is not None:
-                raise RuntimeError(f"somebody is waiting for {self.what} already")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._change()
         return True
+
+    async def _change(self) -> None:
+        """Wait until something may be different."""
+        if self._waiter is not None:
+            raise RuntimeError(f"somebody is waiting for {self.what} already")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _add(self, item: T) -> None:
         self._items.append(item)
@@ -161,3 +169,77 @@ class EventStream(_Line[BridgeEvent]):
         if not await self._has_next():
             raise StopAsyncIteration
         return self._items.popleft()
+
+
+class Failures(_Line[SessionFailure]):
+    """A group's failures that nobody has taken yet.
+
+    Args:
+        is_idle: Whether no session runs in the group.
+
+    Attributes:
+        dropped: How many were dropped because nobody took them.
+    """
+
+    what = "a failure"
+
+    def __init__(self, *, is_idle: Callable[[], bool]) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._is_idle = is_idle
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, failure: SessionFailure) -> None:
+        """Keep a failure until it is taken."""
+        self._add(failure)
+        if len(self._items) > FAILURES_KEPT:
+            self.dropped += 1
+            log_failure(self._items.popleft(), "too many failures that nobody took")
+
+    def take_all(self) -> list[SessionFailure]:
+        """Return what nobody has taken."""
+        left = list(self._items)
+        self._items.clear()
+        return left
+
+    def look_again(self) -> None:
+        """Have whoever waits see whether the group is idle now."""
+        self._wake()
+
+    async def next(self, *, until_idle: bool) -> SessionFailure | None:
+        """Return the next one; None once there will be none, or none runs that might fail."""
+        while not self._items:
+            if self._is_over or (until_idle and self._is_idle()):
+                return None
+            await self._change()
+        return self._items.popleft()
+
+
+class FailureStream:
+    """A group's failures, to be iterated: `async for failure in group.failures()`."""
+
+    def __init__(self, failures: Failures, *, until_idle: bool) -> None:
+        """Take what is iterated; `Group.failures` calls this."""
+        self._failures = failures
+        self._until_idle = until_idle
+
+    @property
+    def dropped(self) -> int:
+        """How many were dropped because nobody took them, each with a line in the log."""
+        return self._failures.dropped
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionFailure:
+        failure = await self._failures.next(until_idle=self._until_idle)
+        if failure is None:
+            raise StopAsyncIteration
+        return failure
+
+
+def log_failure(failure: SessionFailure, why: str) -> None:
+    """Write a failure to the log, where it would else be lost."""
+    _log.error("%s: session of %r failed: %s", why, failure.connection_id, failure.error)

@@ -6,6 +6,7 @@ import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -20,12 +21,22 @@ from dromos._driver import (
     Options,
     Parts,
     Session,
+    Turnstile,
     Unwatched,
     Watchdog,
+    end,
     the_watchdog,
 )
 from dromos._driver.endpoint import Veiled, check_made_url, check_url, is_insecure, shown
-from dromos._options import SessionOptions, Verdicts, check_verdicts, look_up, resolve, whole
+from dromos._options import (
+    SessionOptions,
+    Verdicts,
+    check_verdicts,
+    look_up,
+    per_second,
+    resolve,
+    whole,
+)
 from dromos.connection import (
     ConnectCallback,
     Connection,
@@ -34,6 +45,7 @@ from dromos.connection import (
 )
 from dromos.errors import BridgeError, HandshakeError, PermanentError, TokenError
 from dromos.events import BridgeEvent
+from dromos.group import Group
 from dromos.interfaces import (
     Dialer,
     Endpoint,
@@ -186,6 +198,7 @@ class Bridge:
         self._observers = _observers(logger, metrics, on_event)
         self._sessions: dict[int, Session] = {}
         self._numbers = 0
+        self._groups: weakref.WeakSet[Group] = weakref.WeakSet()
         self._closed = False
         self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
@@ -316,6 +329,38 @@ class Bridge:
         connection.prepare(begin=lambda: self._begin(plan), run=self._run)
         return connection
 
+    def supervise(self, *, attempt_rate: float = 100.0) -> Group:
+        """Keep many connections alive as a group: start, stop and list them, and hear of failures.
+
+            async with bridge.supervise() as group:
+                for connection_id, url in wanted:
+                    group.start(connection_id, url, Agent())
+                async for failure in group.failures(until_idle=True):
+                    print(failure.connection_id, failure.error)
+
+        A session that fails leaves the others alone.  Leaving the block closes them all.
+
+        The sessions take turns with their attempts, at the start and after a loss alike:
+        a far side that restarts is not dialled by all of them at once.  Those whose turn
+        it is are bounded by `max_concurrent_dials` as well.  A hand-over needs no turn.
+
+        Args:
+            attempt_rate: Attempts that its sessions begin in a second, all together.
+                Default 100: five thousand are back within a minute, which is as long as
+                one session alone may wait by default.
+
+        Raises:
+            TypeError: If `attempt_rate` is no number.
+            ValueError: If `attempt_rate` is not finite, or not above zero.
+            RuntimeError: If the bridge is closed.
+        """
+        turnstile = Turnstile(per_second("attempt_rate", attempt_rate))
+        if self._closed:
+            raise RuntimeError("the bridge is closed")
+        group = Group(begin=functools.partial(self._begin_in, turnstile), run=self._run)
+        self._groups.add(group)
+        return group
+
     def snapshots(self, *, offset: int = 0, limit: int | None = None) -> tuple[Snapshot, ...]:
         """Return what each running session looks like now, the oldest first.
 
@@ -416,21 +461,9 @@ class Bridge:
             at_last: Seconds for those that did not.  None (default) is their `close_timeout`.
         """
         self._closed = True
-        here = asyncio.current_task()
-        sessions = list(self._sessions.values())
-        for session in sessions:
-            if at_last is not None:
-                session.limit_close(at_last)
-            session.stop()
-        # A handler that closes its own bridge can't wait for its own end.
-        sessions = [session for session in sessions if not session.owns(here)]
-        if sessions:
-            await asyncio.wait([session.ended for session in sessions], timeout=within)
-        late = [session for session in sessions if not session.ended.done()]
-        for session in late:
-            session.stop_now()
-        if late:
-            await asyncio.wait([session.ended for session in late])
+        await end(list(self._sessions.values()), within, at_last=at_last)
+        for group in list(self._groups):
+            group.finish()
         if self._shared is not None:
             await self._shared.tokens.aclose()
 
@@ -457,6 +490,8 @@ class Bridge:
         endpoint: Veiled,
         callbacks: Callbacks,
         options: SessionOptions,
+        *,
+        depth: int = 5,
     ) -> "_Plan":
         """Check everything that a session is made of."""
         if not isinstance(connection_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -465,7 +500,7 @@ class Bridge:
             raise ValueError("connection_id must not be empty")
         chosen: SessionOptions = {**self._options, **options}
         policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
-        self._check_endpoint(endpoint, allow_insecure=limits.allow_insecure_transport)
+        self._check_endpoint(endpoint, limits.allow_insecure_transport, depth=depth)
         if self._closed:
             raise RuntimeError("the bridge is closed")
         return _Plan(
@@ -476,7 +511,18 @@ class Bridge:
             limits=limits,
         )
 
-    def _begin(self, plan: "_Plan") -> Session:
+    def _begin_in(
+        self,
+        turnstile: Turnstile,
+        connection_id: str,
+        endpoint: Veiled,
+        handler: Handler,
+        options: SessionOptions,
+    ) -> Session:
+        plan = self._plan(connection_id, endpoint, Callbacks(handler), options, depth=6)
+        return self._begin(plan, turnstile)
+
+    def _begin(self, plan: "_Plan", turnstile: Turnstile | None = None) -> Session:
         if self._closed:
             raise RuntimeError("the bridge is closed")
         self._numbers += 1
@@ -488,7 +534,7 @@ class Bridge:
             callbacks=plan.callbacks,
             policy=plan.policy,
             options=plan.limits,
-            parts=self._parts(plan.limits, self._shared_here()),
+            parts=self._parts(plan.limits, self._shared_here(), turnstile),
         )
         self._sessions[session.number] = session
         return session
@@ -502,7 +548,7 @@ class Bridge:
             tokens.leave(session.connection_id)
             del self._sessions[session.number]
 
-    def _parts(self, limits: Options, shared: "_Shared") -> Parts:
+    def _parts(self, limits: Options, shared: "_Shared", turnstile: Turnstile | None) -> Parts:
         return Parts(
             tokens=shared.tokens,
             dialer=self._pick_dialer(),
@@ -516,16 +562,19 @@ class Bridge:
             wall=self._wall,
             roll=self._random.random,
             watchdog=self._watchdog,
+            turnstile=turnstile,
         )
 
-    def _check_endpoint(self, veiled: Veiled, *, allow_insecure: bool) -> None:
+    def _check_endpoint(self, veiled: Veiled, allow_insecure: bool, *, depth: int) -> None:
         if callable(veiled.endpoint):
             return
         if not isinstance(veiled.endpoint, str):
             raise TypeError(
                 f"endpoint_url must be a str or a callable, not {type(veiled.endpoint).__name__}"
             )
-        self._warn_if_insecure(check_url(veiled.endpoint, allow_insecure=allow_insecure), depth=5)
+        self._warn_if_insecure(
+            check_url(veiled.endpoint, allow_insecure=allow_insecure), depth=depth
+        )
 
     def _check_made(self, allow_insecure: bool, url: object) -> str:
         made = check_made_url(url, allow_insecure=allow_insecure)

@@ -117,7 +117,10 @@ class AttemptFailed(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled(BridgeEvent):
-    """The next attempt starts in `delay` seconds, after `failures` in a row."""
+    """The next attempt starts in `delay` seconds, after `failures` in a row.
+
+    `error` is why, or None if it only waits for its turn among the sessions of a group.
+    """
 
     delay: float
     failures: int

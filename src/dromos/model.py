@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from dromos.errors import PermanentError
 from dromos.redaction import REDACTED, unseen
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Outbox",
     "RetryPolicy",
     "Seconds",
+    "SessionFailure",
     "Token",
     "Verdict",
     "seconds",
@@ -180,6 +182,25 @@ class Outbox:
             raise TypeError(
                 f"resend_unknown must be a bool, not {type(self.resend_unknown).__name__}"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFailure:
+    """A session of a group that has failed for good.
+
+    Attributes:
+        connection_id: What the session was started for.
+        session: Its number in its bridge.
+        endpoint: Where it connected to, without query or user info.
+        error: Why; what ended it is its `__cause__`.
+        at: Unix time.
+    """
+
+    connection_id: str
+    session: int
+    endpoint: str
+    error: PermanentError
+    at: float
 
 
 class Credentials(Mapping[str, Any]):

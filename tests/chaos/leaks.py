@@ -1,4 +1,4 @@
-"""What one cell of many has left behind: tasks by their context, sockets by their ports."""
+"""What cells leave behind: tasks by their context, sockets by their ports, objects by type."""
 
 import asyncio
 import contextvars
@@ -7,6 +7,11 @@ import os
 import weakref
 from collections.abc import Collection, Coroutine
 from typing import Any
+
+from dromos import Bridge
+from dromos._driver.session import Session
+from dromos.dialers._link import PicowsLink
+from dromos.dialers._protocol_link import ProtocolLink
 
 CELL: contextvars.ContextVar[object] = contextvars.ContextVar("cell", default=None)
 """Which cell the current task belongs to; the tasks that it starts inherit it."""
@@ -64,6 +69,15 @@ def descriptors() -> int:
     """How many files this process has open."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
+
+
+def survivors() -> list[str]:
+    """The types of the bridges, sessions and links that something still holds on to."""
+    gc.collect()
+    kinds = (Bridge, Session, PicowsLink, ProtocolLink)
+    # Not `isinstance`: a weak proxy claims to be what it points to.
+    found = (type(each) for each in gc.get_objects())
+    return sorted(kind.__name__ for kind in found if issubclass(kind, kinds))
 
 
 def _inodes() -> set[str]:

@@ -203,7 +203,7 @@ EVERY_CLOSE: tuple[Row, ...] = tuple(
     for code in [*_SENDABLE, 3999, 4999]
     if f"close {code}" not in {r.name for r in ROWS}
 )
-"""The codes that are left, for the states in which codes alone make the difference."""
+"""The codes that are left: alike in kind, so the short selection goes without them."""
 
 EVERY_STATUS: tuple[Row, ...] = tuple(
     answer(str(status), status)

@@ -38,6 +38,7 @@ def main() -> int:
     today = date.today()
     if full:
         DOCUMENT.write_text(document(DOCUMENT.read_text(), report, today=today))
+    print(f"It took {report.seconds:.0f} s.")
     print(f"What the server wrote of each case: {reports.relative_to(ROOT)}/index.html\n")
     print("\n".join(shown(report, full=full, today=today)))
     return 0 if holds(report, full=full) else 1

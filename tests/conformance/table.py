@@ -80,7 +80,7 @@ def _versions(report: Report, *, full: bool, today: date) -> list[str]:
     far = report.versions
     return [
         f"{'A full' if full else 'A reduced'} run on {today.isoformat()}, "
-        f"of {len(report.cases)} cases, in {report.seconds:.0f} s.",
+        f"of {len(report.cases)} cases.",
         f"Near side: dromos {dromos.__version__}, picows {version('picows')}, websockets "
         f"{version('websockets')}, CPython {platform.python_version()}, {platform.system()}.",
         f"Far side: autobahntestsuite {far['autobahntestsuite']}, autobahn {far['autobahn']}, "

@@ -95,7 +95,7 @@ def test_a_document_keeps_all_but_the_last_run() -> None:
     again = document(once, a_report(), today=TODAY)
 
     assert once == again
-    assert once.startswith("before\n<!-- last run -->\n\nA full run on 2026-11-24, ")
+    assert once.startswith("before\n<!-- last run -->\n\nA full run on 2026-11-24, of 3 cases.\n")
     assert once.endswith(f"not {CASES}.\n\n<!-- end -->\nafter\n")
 
 

@@ -47,7 +47,7 @@ def explore(name: str, scope: Scope, in_flight: int) -> Seen:
     policy = POLICIES[name]
     seen_keys: set[Any] = set()
     seen = Seen()
-    first = first_world()
+    first = first_world(scope)
     todo: deque[tuple[World, tuple[Any, ...]]] = deque([(first, ())])
     seen_keys.add(key(first, scope))
     while todo:

@@ -14,6 +14,7 @@ from dromos._core.policy import Moment, Policy
 from dromos._core.schedule import Lease, lease
 from dromos._core.session import decide, start, wake_at
 from dromos._core.states import Open, State
+from dromos._core.turns import Turns
 from dromos.events import BridgeEvent
 
 WALL = 1_795_402_541.0
@@ -26,10 +27,14 @@ class Play:
         state: Where it is now.
         now: Seconds since the beginning, which is also the monotonic time.
         told: What the last decision announced.
+        turns: Those of its group, or None.
     """
 
-    def __init__(self, policy: Policy | None = None, *, roll: float = 0.5) -> None:
+    def __init__(
+        self, policy: Policy | None = None, *, roll: float = 0.5, turns: Turns | None = None
+    ) -> None:
         self.policy = policy or Policy()
+        self.turns = turns
         self.now = 0.0
         self._roll = roll
         self._skew = 0.0
@@ -125,6 +130,7 @@ class Play:
             roll=self._roll,
             link=self._link,
             ticket=self._ticket,
+            turn=None if self.turns is None else self.turns.next(self.now),
         )
 
     def _obey(self, commands: tuple[do.Command, ...]) -> None:
@@ -132,3 +138,7 @@ class Play:
         self.told = tuple(each.event for each in commands if isinstance(each, do.Announce))
         self._link += sum(isinstance(each, do.Dial) for each in commands)
         self._ticket += sum(isinstance(each, do.Authorize) for each in commands)
+        for each in commands:
+            if isinstance(each, do.TakeTurn):
+                assert self.turns is not None
+                self.turns = self.turns.taken(each.at)

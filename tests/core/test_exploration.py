@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.core.exploration import POLICIES, Explore
-from tests.core.world import DEEP, DEPARTING, WIDE
+from tests.core.world import DEEP, DEPARTING, QUEUING, WIDE
 
 DEEP_IN_FLIGHT = int(os.environ.get("EXPLORE_DEEP", "3"))
 WIDE_IN_FLIGHT = int(os.environ.get("EXPLORE_WIDE", "1"))
@@ -38,6 +38,18 @@ def test_a_far_side_that_goes_away_at_any_time_keeps_the_promises(
     seen = explored(name, DEPARTING, WIDE_IN_FLIGHT)
 
     assert seen.worlds > 1_000
+
+
+def test_a_session_that_takes_turns_keeps_the_promises_as_well(explored: Explore) -> None:
+    """It waits once more before each attempt, whatever happens meanwhile."""
+    in_flight = min(2, DEEP_IN_FLIGHT)
+    alone = explored("handover", DEEP, in_flight)
+    queuing = explored("handover", QUEUING, in_flight)
+
+    assert queuing.worlds > alone.worlds
+    assert "TakeTurn" in queuing.commands
+    assert "TakeTurn" not in alone.commands
+    assert ("Waiting", "TimerFired", "Waiting") in queuing.edges
 
 
 @pytest.mark.slow  # the same worlds, unless they were seen already

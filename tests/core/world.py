@@ -49,6 +49,7 @@ class Scope:
         waits: Seconds before an event is heard: none, enough for stability, for expiry.
         remembers: Whether worlds that differ only in what is remembered are different.
         departs: Whether the far side may say that it goes away.
+        takes_turns: Whether other sessions are always ahead of this one.
     """
 
     token_errors: tuple[Exception, ...]
@@ -57,6 +58,7 @@ class Scope:
     waits: tuple[float, ...]
     remembers: bool
     departs: bool
+    takes_turns: bool = False
 
 
 BUSY = TokenError("busy", status=503)
@@ -101,6 +103,9 @@ DEEP = Scope(
     departs=True,
 )
 """What ends a session and what does not, and many events in flight."""
+
+QUEUING = replace(DEEP, takes_turns=True)
+"""The same in a group that others are in as well."""
 
 GREETING_ERROR = RuntimeError("the handler raised")
 PROOF_ERROR = ConnectionClosed(code=1006, by_peer=False)
@@ -169,6 +174,7 @@ class World(NamedTuple):
         connected: Whether `on_connect` has had no `on_disconnect` yet.
         outlet: The link that messages are sent on.
         announced: Links whose far side has said that it goes away.
+        turn: Seconds until it is this session's turn to make an attempt; None needs no turn.
     """
 
     state: State
@@ -185,6 +191,7 @@ class World(NamedTuple):
     connected: bool = False
     outlet: int | None = None
     announced: frozenset[int] = frozenset()
+    turn: float | None = None
 
     def possible(self, policy: Policy, scope: Scope) -> Iterator[heard.Event]:
         """Everything that can happen now."""
@@ -282,6 +289,7 @@ class World(NamedTuple):
             roll=roll,
             link=next(number for number in range(1, 12) if number not in used),
             ticket=next(number for number in range(1, 12) if number not in tickets),
+            turn=self.turn,
         )
 
     def hears(self, policy: Policy, waited: float) -> tuple["World", tuple[do.Command, ...]]:
@@ -332,6 +340,9 @@ class World(NamedTuple):
                 return self._replace(connected=False)
             case do.Finish():
                 return self._replace(finished=self.finished + 1, asked=None)
+            case do.TakeTurn(at):
+                assert at == self.turn, "takes a turn that is somebody else's"
+                return self
             case do.Announce():
                 return self
 
@@ -375,9 +386,10 @@ def _leaving(state: Open) -> str:
     return "soon" if state.leaving <= 0 else "yes" if isfinite(state.leaving) else "answered"
 
 
-def first_world() -> World:
+def first_world(scope: Scope = WIDE) -> World:
     """The world when a session starts."""
-    world = World(state=Authorizing(ticket=0, past=Past()))
+    turn = 5.0 if scope.takes_turns else None
+    world = World(state=Authorizing(ticket=0, past=Past()), turn=turn)
     state, commands = start(replace(world.moment(), ticket=1))
     world = world._replace(state=state)
     for command in commands:
@@ -409,7 +421,7 @@ def key(world: World, scope: Scope) -> tuple[Any, ...]:
         parts: list[Any] = [type(state).__name__]
         match state:
             case Waiting(refused=refused):
-                parts += [refused is not None]
+                parts += [refused is not None, state.has_turn]
             case Authorizing(ticket=ticket, refused=refused):
                 parts += [seen(ticket), refused is not None]
             case Dialing(link=link, lease=held, lost=lost, refused=refused):

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import random
 import ssl
 import struct
@@ -28,11 +27,9 @@ from tests.dialers.loopback import (
     close_frame,
     frame,
     serving,
-    upgrade,
 )
 from tests.dialers.recorder import Recorder
 from tests.dialers.socket_far import Far
-from tests.dialers.streams import LIMIT, Outcome, comparable, expected, pieces, random_stream
 from tests.dialers.test_picows import (
     CANARY,
     SECRET_HANDSHAKE_ANSWERS,
@@ -307,35 +304,6 @@ async def test_an_extension_that_was_not_offered_so_is_refused(
 
 
 # Frames
-
-
-async def test_our_links_agree_with_websockets_on_random_streams() -> None:
-    streams: dict[int, list[bytes]] = {}
-    seen: set[int] = set()
-
-    async def serve(peer: Peer) -> None:
-        number = int((await peer.read_request()).split(b" ")[1][1:])
-        peer.write(upgrade(peer.request))
-        for part in streams[number]:
-            peer.write(part)
-            await asyncio.sleep(0)
-        with suppress(OSError):  # the client may be gone by now
-            peer.writer.write_eof()
-        await peer.ended()
-
-    dialer = WebsocketsDialer()
-    async with serving(serve) as port:
-        for number in range(int(os.environ.get("FUZZ_STREAMS", "500"))):
-            rng = random.Random(f"websockets:{number}")
-            data, _ = comparable(random_stream(rng))
-            streams[number] = pieces(rng, data)
-            recorder = Recorder()
-            url = f"ws://127.0.0.1:{port}/{number}"
-            await dialer.dial(Handshake(url=url), recorder, Limits(message_size=LIMIT))
-            code, _, _ = await recorder.closed()
-            seen.add(code)
-            assert expected(data) == Outcome(recorder.messages, code), f"{number}: {data.hex()}"
-    assert {1000, 1002, 1005, 1006, 1007, 1009} <= seen
 
 
 async def test_a_frame_announced_too_big_ends_the_link_before_it_comes() -> None:

@@ -221,6 +221,29 @@ async def test_leaving_the_block_of_a_connection_does_not_cut_it_short() -> None
     assert 150 == received(it)
 
 
+@pytest.mark.parametrize("whole_bridge", [False, True])
+async def test_leaving_the_block_of_a_group_or_bridge_does_not_cut_it_short(
+    whole_bridge: bool,
+) -> None:
+    flood = Flood()
+    it = Stage(far_side=slow)
+
+    async def program() -> None:
+        async with it.bridge.supervise() as group:
+            group.start("c-1", URL, flood)
+            await until(lambda: flood.refused is not None)
+            if whole_bridge:
+                await it.bridge.close()
+
+    running = asyncio.create_task(program())
+    await until(lambda: flood.accepted > 60)
+    took = await drained(it)
+    await running
+
+    assert flood.accepted == received(it)
+    assert 5 < took < 25
+
+
 async def test_a_task_group_that_cancels_the_session_does_not_cut_it_short() -> None:
     it = Stage(far_side=quiet)
 

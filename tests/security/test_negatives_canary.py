@@ -773,6 +773,34 @@ async def conversing(sweep: Sweep, far: EchoFar, fate: str, **options: Any) -> N
     await sweep.of(bridge.close())
 
 
+async def groups(sweep: Sweep) -> None:
+    with EchoFar().threaded() as far:
+        await grouping(sweep, far)
+        sweep.arrived += far.arrived
+
+
+async def grouping(sweep: Sweep, far: EchoFar) -> None:
+    """A group whose sessions come to different ends, and whose failures nobody takes in time."""
+
+    async def left_alone() -> None:
+        async with bridge.supervise() as group:
+            for fate in ("open", "403", "closed-4401"):
+                group.start(fate, f"{far.url}/{fate}?k={canary('query')}", Busy(sweep))
+            sweep.saw(group, *group.sessions())
+            sweep.caught(group.start, "open", f"{far.url}/?k={canary('query')}", Busy(sweep))
+            sweep.caught(group.start, "c", f"ftp://far.example/?k={canary('query')}", Busy(sweep))
+            failure = await anext(group.failures())
+            sweep.saw(failure.endpoint, failure.connection_id, group.failures(), group)
+            sweep.shows(failure)  # a copy takes along what the error hands back
+            sweep.failed(failure.error)
+            await asyncio.sleep(1)  # for the other one
+
+    bridge = bridge_of(sweep, Issuing(), retry_policy=RetryPolicy(max_attempts=1, min_backoff=0))
+    async with asyncio.timeout(8):
+        await sweep.of(left_alone())
+    await sweep.of(bridge.close())
+
+
 def raising_key(message: Any) -> Any:
     held = message
     raise LookupError(f"no key among {len(held)}")
@@ -1213,6 +1241,7 @@ PARTS: Final[dict[str, Callable[[Sweep], Awaitable[None]]]] = {
     "websockets": websockets,
     "proxies": proxies,
     "lives": lives,
+    "groups": groups,
     "callbacks": callbacks,
     "constructors": constructors,
     "hanging": hanging,
@@ -1316,6 +1345,7 @@ SAMPLES: Final[dict[str, Callable[[], Any]]] = {
     "ConnectionClosed": lambda: dromos.ConnectionClosed(code=1008, reason="bad token"),
     "Counters": dromos.Counters,
     "Credentials": lambda: Credentials({"api_key": canary("key"), "more": [canary("list")]}),
+    "Group": lambda: Bridge(StaticToken(canary("token"))).supervise(),
     "Handshake": secret_handshake,
     "HandshakeError": lambda: dromos.HandshakeError("refused", headers=REDACTED_HEADERS),
     "InteractionRequired": lambda: final(dromos.InteractionRequired, "a person", code="x"),
@@ -1328,6 +1358,9 @@ SAMPLES: Final[dict[str, Callable[[], Any]]] = {
     "RetryPolicy": RetryPolicy,
     "SendBufferFull": lambda: dromos.SendBufferFull(size=1, buffered=2, limit=3),
     "Census": lambda: dromos.Census(at=0.0, states={"open": 1}),
+    "SessionFailure": lambda: dromos.SessionFailure(
+        connection_id="c", session=1, endpoint="wss://far/", error=PermanentError("x"), at=0.0
+    ),
     "Snapshot": lambda: dromos.Snapshot(state="open", since=0, last_error=PermanentError("x")),
     "Token": secret_token,
     "TokenError": lambda: TokenError("no token", code="invalid_grant"),

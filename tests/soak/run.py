@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import os
 import resource
 import statistics
@@ -204,6 +205,7 @@ def main() -> None:
     asked = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, asked.bridges * 4)), hard))
+    logging.getLogger("dromos").setLevel(logging.ERROR)  # faults are meant, and so is the crowd
     soak = Soak(asked.bridges, asked.minutes * 60, seed=asked.seed)
     asyncio.run(soak.run())
     if asked.json is not None:

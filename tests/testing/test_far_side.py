@@ -6,6 +6,7 @@ The client here is `websockets`, which shares no code with it, or a bare socket.
 import asyncio
 import contextlib
 import ssl
+from typing import Any
 
 import httpx2
 import pytest
@@ -20,6 +21,7 @@ from websockets.exceptions import (
 )
 
 from dromos.testing import FarSide, Gateway
+from dromos.testing._loopback import HttpConnection
 
 HIGH_WATER = 64 * 1024  # bytes: asyncio's default
 MORE_THAN_KERNELS_TAKE = 2**26
@@ -75,6 +77,25 @@ async def test_messages_are_recorded_and_echoed():
 
         assert ["text", b"binary", "ü" * 100_000, ""] == far.link.received
         assert (4, 4) == (far.link.received_count, far.link.sent)
+
+
+async def test_a_link_is_listed_before_its_client_can_know_of_it(
+    far: FarSide, monkeypatch: pytest.MonkeyPatch
+):
+    """A test on another thread may act on its open links as soon as the answer is out."""
+    listed: list[int] = []
+    answer = HttpConnection.switch_protocols
+
+    def watched(self: HttpConnection, headers: Any) -> bytes:
+        listed.append(len(far.open_links))
+        return answer(self, headers)
+
+    monkeypatch.setattr(HttpConnection, "switch_protocols", watched)
+
+    async with dial(far):
+        pass
+
+    assert [1] == listed
 
 
 async def test_fragments_become_one_message_with_control_frames_between(far):

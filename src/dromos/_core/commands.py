@@ -17,6 +17,13 @@ class Authorize:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeTurn:
+    """Leave the turn at this time to this session: the next one is somebody else's."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """Open this link with the token last obtained."""
 
@@ -107,4 +114,4 @@ class Finish:
 
 LinkCommand: TypeAlias = Adopt | Greet | Prove | Reauthenticate | Release | Answer | Abort | Drop
 
-Command: TypeAlias = LinkCommand | Authorize | Dial | Part | Announce | Finish
+Command: TypeAlias = LinkCommand | Authorize | TakeTurn | Dial | Part | Announce | Finish

@@ -10,7 +10,7 @@ __all__ = ["Moment", "Past", "Policy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """The three impurities, as arguments.
+    """The three impurities, as arguments, and what others leave us.
 
     Attributes:
         now: Monotonic seconds.
@@ -18,6 +18,8 @@ class Moment:
         roll: Uniform in [0, 1).
         link: A link number that was never used before.
         ticket: A number for a question to the token cache, never used before.
+        turn: When an attempt may begin, for a session that takes turns with others; None
+            for any other, whose attempts begin when they are due.
     """
 
     now: float
@@ -25,6 +27,7 @@ class Moment:
     roll: float
     link: int
     ticket: int
+    turn: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

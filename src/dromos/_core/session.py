@@ -35,6 +35,7 @@ from dromos._core.commands import (
     Part,
     Prove,
     Release,
+    TakeTurn,
 )
 from dromos._core.events import (
     DepartureAnnounced,
@@ -86,10 +87,14 @@ from dromos.model import Verdict
 
 Decision: TypeAlias = tuple[State, tuple[Command, ...]]
 
+TURN_LASTS = 1.0
+"""Seconds for which a turn is good.  An event loop that was blocked finds many turns in the
+past, and whoever missed theirs by more than this stand in line again: not all go at once."""
+
 
 def start(moment: Moment) -> Decision:
     """Return the first state, and its commands."""
-    return _authorize(Past(started=moment.now), None, moment)
+    return _begin(Past(started=moment.now), None, moment)
 
 
 def wake_at(state: State, policy: Policy, moment: Moment) -> float | None:
@@ -119,7 +124,9 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
 
         # ---- No link: wait, ask for a token, dial.
         case Waiting(until=until), TimerFired() if now >= until - renewal.TIMER_TOLERANCE:
-            return _authorize(state.past, state.refused, moment)
+            if state.has_turn and now <= until + TURN_LASTS:
+                return _authorize(state.past, state.refused, moment)
+            return _begin(state.past, state.refused, moment)
         case Waiting(), SuspendNoticed():
             # Whatever we were waiting out is over; but a whole fleet may have slept.
             soon = now + backoff.delay(policy.retry, failures=1, roll=moment.roll)
@@ -264,6 +271,22 @@ def links(state: State) -> tuple[int, ...]:
 
 
 # ------------------------------------------------------------------ without a link
+
+
+def _begin(past: Past, refused: int | None, moment: Moment) -> Decision:
+    """Make an attempt that is due, or wait for a turn to make it."""
+    turn = moment.turn
+    if turn is None:
+        return _authorize(past, refused, moment)
+    if turn <= moment.now:
+        state, commands = _authorize(past, refused, moment)
+        return state, (TakeTurn(moment.now), *commands)
+    wait = turn - moment.now
+    # The budget for the first token is for what the source does, not for standing in line.
+    past = replace(past, started=past.started + wait)
+    told = RetryScheduled(delay=wait, failures=past.failures, error=None)
+    waiting = Waiting(until=turn, past=past, refused=refused, not_before=turn, has_turn=True)
+    return waiting, (TakeTurn(turn), Announce(told))
 
 
 def _authorize(past: Past, refused: int | None, moment: Moment) -> Decision:

@@ -13,13 +13,15 @@ from dromos._core.schedule import Lease
 class Waiting:
     """No link, until it is time for the next attempt.
 
-    What the far side asked for (`not_before`) is kept even if the rest is cut short.
+    What the far side asked for (`not_before`) is kept even if the rest is cut short, and
+    so is a turn among other sessions (`has_turn`: `until` is that turn).
     """
 
     until: float
     past: Past
     refused: int | None = None
     not_before: float = 0.0
+    has_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dromos._core.schedule import Lease, Need
+from dromos._driver.turnstile import Turnstile
 from dromos._driver.watchdog import Unwatched, Watchdog
 from dromos.errors import HandshakeError
 from dromos.events import BridgeEvent
@@ -96,6 +97,8 @@ class Parts:
         wall: Unix time.
         roll: Chance, uniform in [0, 1).
         watchdog: Tells of callbacks that block the event loop.
+        turnstile: What its attempts wait for in turn with those of others; None for a
+            session that is in no group.
     """
 
     tokens: Tokens
@@ -110,3 +113,4 @@ class Parts:
     wall: Callable[[], float]
     roll: Callable[[], float]
     watchdog: Watchdog | Unwatched
+    turnstile: Turnstile | None = None

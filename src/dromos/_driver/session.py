@@ -396,6 +396,9 @@ class Session:
         match command:
             case do.Authorize():
                 self._authorize(command)
+            case do.TakeTurn(at):
+                if self._parts.turnstile is not None:
+                    self._parts.turnstile.take(at)
             case do.Dial(link, handover):
                 self._start_dial(link, handover)
             case do.Part(error):
@@ -433,12 +436,14 @@ class Session:
                 record.drop()
 
     def _moment(self) -> Moment:
+        now, turnstile = self._loop.time(), self._parts.turnstile
         return Moment(
-            now=self._loop.time(),
+            now=now,
             wall=self._parts.wall(),
             roll=self._parts.roll(),
             link=self._next_link,
             ticket=self._next_ticket,
+            turn=None if turnstile is None else turnstile.next(now),
         )
 
     def _arm(self) -> None:

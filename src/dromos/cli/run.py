@@ -31,6 +31,7 @@ _OPTIONS: Final = (
     click.option("--log-format", metavar="FORM", help="auto, text, json or none."),
     click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
     click.option("--loop", metavar="LOOP", help="auto, asyncio or uvloop."),
+    click.option("--record", metavar="FILE", help="Add what happens there, for dromos timeline."),
 )
 
 

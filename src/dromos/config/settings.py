@@ -97,6 +97,8 @@ class ServiceSettings:
         log_level: The least that is logged: `"debug"`, `"info"` (default), `"warning"` or
             `"error"`.
         loop: `"auto"` (default) is `"uvloop"` where it is installed, and `"asyncio"` otherwise.
+        record: A file to which everything that happens is added, as JSON lines that
+            `dromos timeline` draws.  None (default) records nothing.
     """
 
     health_port: int | None = None
@@ -105,6 +107,7 @@ class ServiceSettings:
     log_format: Literal["auto", "text", "json", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    record: str | None = None
 
     def __post_init__(self) -> None:
         port = self.health_port
@@ -115,6 +118,8 @@ class ServiceSettings:
                 raise ValueError(f"health_port must be 0 to 65535, not {port}")
         if not isinstance(self.health_host, str) or not self.health_host:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("health_host must be an address, as a str")
+        if self.record is not None and (not isinstance(self.record, str) or not self.record):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("record must be the path of a file, as a str, or None")
         drain = seconds("drain_timeout", self.drain_timeout, above=0)
         object.__setattr__(self, "drain_timeout", drain)
         for name, allowed in _WORDS.items():

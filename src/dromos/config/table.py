@@ -184,6 +184,7 @@ _SERVICE: Final = {
     "log_format": choice("auto", "text", "json", "none"),
     "log_level": choice("debug", "info", "warning", "error"),
     "loop": choice("auto", "asyncio", "uvloop"),
+    "record": optional(TEXT),
 }
 
 SECTIONS: Final = (

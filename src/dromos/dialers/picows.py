@@ -71,9 +71,11 @@ class _Attempt(Attempt[PicowsLink]):
         # In no variable: this frame lasts as long as the dial, and stacks may show variables.
         _, link = await ws_connect(self._make_link, **await self._options())
         if not isinstance(link, PicowsLink):
-            # picows makes no listener if the connection ends before the answer.
+            # picows makes no listener if the connection ends before the answer, and keeps to
+            # itself how: with TLS 1.3 a server refuses our certificate only after the handshake.
+            hint = ", perhaps for want of a certificate of ours" if self._request.secure else ""
             origin = self._request.origin
-            raise HandshakeError(f"{origin} hung up before it answered the upgrade")
+            raise HandshakeError(f"{origin} hung up before it answered the upgrade{hint}")
         return link
 
     async def _options(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dromos.model import Seconds
 from dromos.service.logs import set_up_logging
 from dromos.service.metrics import observed, prometheus
 from dromos.service.outcome import CLEAN, status_of
+from dromos.service.recording import Recording
 from dromos.service.service import Service
 from dromos.service.work import Main, work_of
 
@@ -38,6 +39,7 @@ class RunOptions(BridgeOptions, total=False):
     log_format: Literal["auto", "text", "json", "none"]
     log_level: Literal["debug", "info", "warning", "error"]
     loop: Literal["auto", "asyncio", "uvloop"]
+    record: str | None
 
 
 _OF_SERVICE: Final = frozenset(each.name for each in fields(ServiceSettings))
@@ -90,8 +92,8 @@ def run(
         config: What a file or the environment says.  None (default): `Config.from_env()`.
         **options: The options of `Bridge`, and those of a service, each of which goes before
             `config`: `health_port` (None: no port), `health_host` (`"127.0.0.1"`),
-            `drain_timeout` (25 s), `log_format` (`"auto"`), `log_level` (`"info"`) and `loop`
-            (`"auto"`); see `dromos.config.ServiceSettings`.
+            `drain_timeout` (25 s), `log_format` (`"auto"`), `log_level` (`"info"`), `loop`
+            (`"auto"`) and `record` (None: no file); see `dromos.config.ServiceSettings`.
 
     Raises:
         SystemExit: If the status is not 0.
@@ -106,17 +108,24 @@ def run(
     try:
         config = (Config.from_env() if config is None else config).with_service(**said)
         work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
-        metrics = None
+        metrics = recording = None
         if bridge is None:
             metrics = prometheus()
             given = given if metrics is None else observed(given, metrics.on_event)
+            if config.service.record is not None:
+                recording = Recording(config.service.record)
+                given = observed(given, recording.on_event)
             given.setdefault("logger", _log)
             tokens = config.source() if tokens is None else tokens
             bridge = config.bridge(tokens, **given)
         elif tokens is not None or given:
             wrong = "tokens" if tokens is not None else next(iter(given))
             raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
-        service = Service(bridge, work, config.service, tokens=tokens, metrics=metrics)
+        elif config.service.record is not None:
+            raise TypeError("record needs a bridge that run makes, to hear of its events")
+        service = Service(
+            bridge, work, config.service, tokens=tokens, metrics=metrics, recording=recording
+        )
         loop_factory = _loop_factory(config.service.loop)
     except ConfigError as error:
         set_up_logging("auto", "info")

@@ -12,6 +12,7 @@ from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
 from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
 from dromos.service.pulse import Pulse
+from dromos.service.recording import Recording
 from dromos.service.signals import stopping
 from dromos.service.systemd import Notifier, here
 from dromos.service.work import Work
@@ -39,6 +40,7 @@ class Service:
         *,
         tokens: object,
         metrics: "PrometheusMetrics | None",
+        recording: Recording | None = None,
     ) -> None:
         """Open nothing.
 
@@ -49,6 +51,8 @@ class Service:
             tokens: Closed at the end, if it can be.  None leaves that to others.
             metrics: Told how late the event loop is, and what the bridge is like at each
                 scrape.  None: nobody is.
+            recording: Takes a sample of the sessions now and then, and is closed at the end.
+                None (default): nothing is recorded.
         """
         self._bridge = bridge
         self._work = work
@@ -56,6 +60,7 @@ class Service:
         self._tokens = tokens
         self._drain_within = in_seconds(settings.drain_timeout)
         self._metrics = metrics
+        self._recording = recording
         self._told_to_stop = False
         if metrics is not None:
             metrics.watch(bridge)
@@ -65,6 +70,8 @@ class Service:
         async with contextlib.AsyncExitStack() as stack:
             # What is entered first ends last: probes are answered while all else is drained.
             notifier = stack.enter_context(contextlib.closing(here()))
+            if self._recording is not None:
+                stack.enter_context(contextlib.closing(self._recording))
             try:
                 await self._open_port(stack)
             except (OSError, ConfigError) as error:
@@ -102,6 +109,9 @@ class Service:
         if self._metrics is not None:
             lag = measure_loop_lag(self._metrics.observe_loop_lag)
             beside.append(loop.create_task(lag, name="dromos-loop-lag"))
+        if self._recording is not None:
+            samples = self._recording.sample_on(self._bridge.snapshots)
+            beside.append(loop.create_task(samples, name="dromos-recording"))
         working = loop.create_task(self._do(), name="dromos-work")
         stopped: asyncio.Future[signal.Signals] = loop.create_future()
         try:

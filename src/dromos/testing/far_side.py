@@ -320,7 +320,7 @@ class FarSide(Loopback):
             await http.writer.drain()
             return
         link = self._open(http, request)
-        # Before the answer: whoever is told on another thread that it is open may look for it.
+        # Before the answer: a client on another thread may act on it at once.
         self.links.append(link)
         trailing = http.switch_protocols(self._accept_headers(request, link))
         self.watch_expiry(link)

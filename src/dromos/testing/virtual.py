@@ -61,14 +61,12 @@ class VirtualTime:
             async def story():
                 agent = MyAgent()
                 async with virtual_time.bridge() as bridge:
-                    asyncio.ensure_future(bridge.maintain_websocket("c-1", "wss://far/ws", agent))
+                    serving = bridge.maintain_websocket("c-1", "wss://far/ws", agent)
+                    session = asyncio.create_task(serving)
                     await asyncio.sleep(60)
-                    virtual_time.far_side.go_down()
-                    await asyncio.sleep(3600)
-                    virtual_time.far_side.come_back()
+                    await virtual_time.outage(3600)
                     await asyncio.sleep(120)
-                    assert agent.greetings == 2
-
+                assert agent.greetings == 2
             virtual_time.run(story())
 
     What a handler does must be asyncio's: threads and sockets know nothing of this time.
@@ -99,6 +97,16 @@ class VirtualTime:
                 loop.run_until_complete(asyncio.wait(left, timeout=60))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
+
+    async def outage(self, seconds: float) -> None:
+        """Have every link drop and every dial fail, and return when that is over.
+
+        Args:
+            seconds: How long, in this time.
+        """
+        self.far_side.go_down()
+        await asyncio.sleep(seconds)
+        self.far_side.come_back()
 
     def bridge(
         self, tokens: TokenProvider | TokenSource | None = None, *, seed: int = 1, **options: Any

@@ -1,11 +1,11 @@
-"""The same server on websockets, aiohttp and Tornado: `python plain.py websockets PORT`."""
+"""The same server on websockets, aiohttp and Tornado: `python plain.py websockets PORT [HOST]`."""
 
 import asyncio
 import sys
 from http import HTTPStatus
 
 
-async def on_websockets(port: int) -> None:
+async def on_websockets(port: int, host: str) -> None:
     from websockets.asyncio.server import serve
 
     def check(connection, request):
@@ -20,11 +20,11 @@ async def on_websockets(port: int) -> None:
                 return
             await socket.send(message)
 
-    async with serve(echo, "127.0.0.1", port, process_request=check, max_size=2**24):
+    async with serve(echo, host, port, process_request=check, max_size=2**24):
         await asyncio.get_running_loop().create_future()
 
 
-async def on_aiohttp(port: int) -> None:
+async def on_aiohttp(port: int, host: str) -> None:
     from aiohttp import WSMsgType, web
 
     async def echo(request):
@@ -45,11 +45,11 @@ async def on_aiohttp(port: int) -> None:
     app.router.add_get("/ws", echo)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, host, port).start()
     await asyncio.get_running_loop().create_future()
 
 
-async def on_tornado(port: int) -> None:
+async def on_tornado(port: int, host: str) -> None:
     import tornado.web
     import tornado.websocket
 
@@ -65,9 +65,10 @@ async def on_tornado(port: int) -> None:
                 self.write_message(message, binary=isinstance(message, bytes))
 
     app = tornado.web.Application([("/ws", Echo)], websocket_max_message_size=2**24)
-    app.listen(port, "127.0.0.1")
+    app.listen(port, host)
     await asyncio.get_running_loop().create_future()
 
 
 if __name__ == "__main__":
-    asyncio.run(globals()[f"on_{sys.argv[1]}"](int(sys.argv[2])))
+    name, number, *where = sys.argv[1:]
+    asyncio.run(globals()[f"on_{name}"](int(number), where[0] if where else "127.0.0.1"))

@@ -1,0 +1,24 @@
+"""Remembers, between the sessions of a group, whose turn comes next."""
+
+from dromos._core.turns import Turns
+
+__all__ = ["Turnstile"]
+
+
+class Turnstile:
+    """Lets the attempts of many sessions through one by one.
+
+    Args:
+        rate: How many in a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._turns = Turns(every=1.0 / rate)
+
+    def next(self, now: float) -> float:
+        """When an attempt that is due now may begin."""
+        return self._turns.next(now)
+
+    def take(self, at: float) -> None:
+        """Leave the turn at this time to somebody."""
+        self._turns = self._turns.taken(at)
