@@ -21,7 +21,7 @@ test: .venv/test        ## set up, then run the tests, here and on every other C
 pythons: .venv/test     ## run the tests on the other CPythons only
 	@scripts/test_other_pythons.sh
 
-gate: lint types imports coverage changelog     ## everything a change must pass, besides the tests
+gate: lint types imports coverage docs changelog        ## everything a change must pass, besides the tests
 
 lint: .venv/dev         ## ruff, and the list of files in ARCHITECTURE.md
 	$(BIN)/ruff check
@@ -38,6 +38,10 @@ imports: .venv/dev      ## the architecture's contracts
 coverage: .venv/dev     ## the core, by its own tests: every branch
 	$(SHALLOW) $(BIN)/coverage run -m pytest -q -m "not slow" --timeout=0 tests/core
 	$(BIN)/coverage report --include='src/dromos/_core/*' --fail-under=100
+
+.PHONY: docs
+docs: .venv/docs        ## the documents, as pages in docs/_build/html: no warning, no link into nowhere
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
 changelog: .venv/dev    ## what the fragments in changelog.d will say
 	$(BIN)/towncrier build --draft --version next
@@ -94,7 +98,7 @@ lock:                   ## write the locks anew after a change of dependencies
 	scripts/lock.sh
 
 clean:                  ## remove the environments and all that was generated
-	rm -rf .venv .venv-* mutants .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-* mutants .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist docs/_build
 
 # One environment in three steps, each taken again only when its lock or pyproject.toml has changed.
 .venv/bin/python:

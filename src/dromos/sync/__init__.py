@@ -1,13 +1,15 @@
 """The same `Bridge`, `connect` and `run` for threads, on one loop thread for each process.
 
-from dromos.oauth import OAuthClient
-from dromos.sync import connect
+Options and errors are those of `dromos`.
 
-tokens = OAuthClient("http://localhost:8081")
-with connect(tokens, "your-connection-id", "wss://external.system.com/ws") as connection:
-    connection.send("hello from agent")
-    for message in connection:
-        print("received", message)
+    from dromos.oauth import OAuthClient
+    from dromos.sync import connect
+
+    tokens = OAuthClient("http://localhost:8081")
+    with connect(tokens, "your-connection-id", "wss://external.system.com/ws") as connection:
+        connection.send("hello from agent")
+        for message in connection:
+            print("received", message)
 """
 
 from dromos.sync._handler import Handler, Send

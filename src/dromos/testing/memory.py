@@ -229,7 +229,7 @@ class FarEnd:
     Attributes:
         handshake: What the link was dialled with.
         pings: Payloads of the PINGs that came.
-        received: Messages that came, `receive`d or not.
+        received: Messages that came, taken with `receive` or not.
         answer_pings: Whether PINGs are answered. Default True.
         answer_close: Whether a CLOSE is answered. Default True.
         closed: How the link ended on this side; None while it is open.

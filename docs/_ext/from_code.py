@@ -1,0 +1,67 @@
+"""A Sphinx extension: `{from-code}` puts a table in its place that is read from the code."""
+
+import ast
+import textwrap
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from tables import TABLES
+
+
+class FromCode(SphinxDirective):
+    """Renders one of the tables that `tables.py` reads from the code."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, as if the page had it."""
+        name = self.arguments[0]
+        if name not in TABLES:
+            raise self.error(f"there is no table {name}: {', '.join(TABLES)}")
+        self.env.note_reread()  # in each build: what it is read from may have changed
+        return self.parse_text_to_nodes("\n".join(TABLES[name]()), allow_section_headings=True)
+
+
+def show_examples(
+    _: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Let an indented paragraph of a docstring be code, which it is here, and no quotation."""
+    out: list[str] = []
+    block: list[str] = []
+    for line in [*lines, "end"]:
+        starts = not block and line.startswith("    ") and _follows_prose(out)
+        if starts or (block and (line.startswith("    ") or not line.strip())):
+            block.append(line)
+            continue
+        if block:
+            out += [_directive(block), "", *block]
+            block = []
+        out.append(line)
+    lines[:] = out[:-1]
+
+
+def _follows_prose(lines: list[str]) -> bool:
+    """Whether the last paragraph was text at the margin, and an empty line came after it."""
+    if len(lines) < 2 or lines[-1].strip():
+        return False
+    before = next((line for line in reversed(lines) if line.strip()), "")
+    return not before.startswith((" ", "* "))
+
+
+def _directive(block: list[str]) -> str:
+    code = textwrap.indent(textwrap.dedent("\n".join(block)), "    ")
+    try:
+        ast.parse(f"async def example():\n{code}")
+    except SyntaxError:
+        return ".. code-block:: text"
+    return ".. code-block:: python"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx."""
+    app.add_directive("from-code", FromCode)
+    app.connect("autodoc-process-docstring", show_examples, priority=400)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

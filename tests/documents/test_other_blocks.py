@@ -1,0 +1,122 @@
+"""Blocks that are no Python: commands exist with their options, and settings are read."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from dromos.cli.commands import cli
+from tests.documents.pages import PAGES, Block
+
+ROOT = Path(__file__).parents[2]
+
+LANGUAGES = {"python", "sh", "text", "toml", "yaml", "ini", "json"}
+"""What a page may have: each is run, compared or read by some test here."""
+
+OTHERS = {"curl", "echo", "python", "systemctl", "journalctl", "uvicorn"}
+"""Programs that are not ours; the pages that use them have tests of their own."""
+
+
+def blocks(*languages: str) -> list[Block]:
+    return [block for page in PAGES for block in page.blocks(*languages)]
+
+
+def test_every_block_has_a_language_that_is_looked_after():
+    found = {block.language for block in blocks() if not block.language.startswith("{")}
+
+    assert found <= LANGUAGES
+
+
+# ---------------------------------------------------------------- shell
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """Each command of a shell block, word by word, without comments and redirections."""
+    text = re.sub(r"\s\d?>+ ?\S+", "", block.text.replace("\\\n", " "))
+    for line in text.splitlines():
+        for part in re.split(r"\s(?:\||&&)\s", line):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"\w+=.*", words[0]):
+                words.pop(0)
+            if words:
+                yield words
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_a_command_exists_and_takes_its_arguments(block: Block):
+    for name, *arguments in commands(block):
+        match name:
+            case "dromos":
+                parse(arguments)
+            case "make":
+                assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
+            case "pip":
+                assert installable(arguments)
+            case _:
+                assert name in OTHERS
+
+
+def parse(arguments: list[str]) -> None:
+    """Let click read a command line of ours, as far as running it.
+
+    Raises:
+        click.UsageError: If there is no such command or option.
+    """
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        name, arguments = arguments[0], arguments[1:]
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"there is no command {name}"
+        command = found
+    command.make_context(command.name, list(arguments))
+
+
+def installable(arguments: list[str]) -> bool:
+    """Whether what pip is asked for is ours, with extras that there are."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = set(extras["optional-dependencies"])
+    wanted = re.match(r"(?:dromos|\.)(?:\[([\w,]+)\])?$", arguments[1])
+    assert wanted, f"pip is asked for {arguments[1]}"
+    return arguments[0] == "install" and set((wanted[1] or "").split(",")) - {""} <= known
+
+
+def test_a_command_that_is_misspelt_is_found():
+    with pytest.raises(click.UsageError):
+        parse(["token", "--isuer", "https://login.example.com"])
+    with pytest.raises(AssertionError, match="no command"):
+        parse(["tokens"])
+    assert not installable(["install", "dromos[everything]"])
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_every_block_of_text_belongs_to_a_program_or_a_command():
+    """What nothing prints must not look like output."""
+    for page in PAGES:
+        all_blocks = page.blocks()
+        for before, block in zip([None, *all_blocks], all_blocks, strict=False):
+            if block.language == "text":
+                assert before is not None, f"{block} has nothing before it"
+                assert before.language in {"python", "sh"}, f"{block} follows {before.language}"
+
+
+# ---------------------------------------------------------------- what readers see
+
+WIDTH = 88
+"""Characters of code that fit beside the list of pages."""
+
+
+def test_no_line_of_code_needs_to_be_scrolled():
+    wide = [
+        f"{block.page}:{block.line + number}"
+        for block in blocks()
+        for number, line in enumerate(block.text.splitlines())
+        if len(line) > WIDTH
+    ]
+
+    assert [] == wide
