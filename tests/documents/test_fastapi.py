@@ -15,7 +15,7 @@ import pytest
 from dromos.testing import FarSide, Gateway
 from tests.documents.packages import search_path
 from tests.documents.pages import Page
-from tests.interop.conftest import free_port, running
+from tests.interop.processes import started
 
 pytestmark = pytest.mark.slow  # processes, as a user would start them
 
@@ -32,10 +32,9 @@ def application(other_packages: Path, tmp_path: Path) -> Iterator[tuple[str, Far
             "wss://external.system.com/ws": far.url,
         }
         (tmp_path / "app.py").write_text(APP.with_addresses(addresses))
-        port = free_port()
         command = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(tmp_path)]
         environment = {**os.environ, "PYTHONPATH": search_path(other_packages)}
-        with running([*command, "--port", str(port)], port, environment):
+        with started(lambda port: [*command, "--port", str(port)], environment) as port:
             yield f"http://127.0.0.1:{port}", far
 
 

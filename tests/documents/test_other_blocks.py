@@ -107,11 +107,11 @@ def test_every_block_of_text_belongs_to_a_program_or_a_command():
 
 # ---------------------------------------------------------------- what readers see
 
-WIDTH = 88
-"""Characters of code that fit beside the list of pages."""
+WIDTH = 100
+"""Characters of a line of code: as in our own files."""
 
 
-def test_no_line_of_code_needs_to_be_scrolled():
+def test_no_line_of_code_is_wider_than_our_own():
     wide = [
         f"{block.page}:{block.line + number}"
         for block in blocks()

@@ -19,8 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.documents.pages import Page
-from tests.documents.world import SOURCE, says
-from tests.interop.conftest import free_port
+from tests.documents.world import SOURCE, free_port, says
 
 PAGE = Page("tutorial.md")
 FILES = re.findall(r"^`([\w.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", PAGE.text, re.MULTILINE | re.DOTALL)

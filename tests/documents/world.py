@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,13 +13,18 @@ from pathlib import Path
 import dromos
 from dromos.testing import FarSide, Gateway
 from tests.documents.pages import Block
-from tests.interop.conftest import free_port
 from tests.oauth.token_server import TokenServer
 
-__all__ = ["World", "play", "world"]
+__all__ = ["World", "free_port", "play", "says", "world"]
 
 SOURCE = str(Path(dromos.__file__).parents[1])
 ENDS_WITHIN = 60.0  # seconds; a contended machine is slow
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
