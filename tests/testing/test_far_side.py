@@ -56,19 +56,6 @@ async def close_code(socket: ClientConnection) -> int | None:
 # --- Messages ------------------------------------------------------------------------------
 
 
-async def test_a_link_is_listed_before_its_client_can_know_of_it():
-    """A client on another thread may ask for it as soon as the answer is written."""
-    listed: list[int] = []
-
-    class Watched(FarSide):
-        def _accept_headers(self, request, link):
-            listed.append(len(self.links))
-            return super()._accept_headers(request, link)
-
-    async with Watched() as far, connect(far.url):
-        assert [1] == listed
-
-
 async def test_messages_are_recorded_and_echoed():
     async with FarSide(echo=True) as far, dial(far) as socket:
         for message in ("text", b"binary", "ü" * 100_000, ""):
