@@ -537,6 +537,7 @@ class Bridge:
             parts=self._parts(plan.limits, self._shared_here(), turnstile),
         )
         self._sessions[session.number] = session
+        session.ended.add_done_callback(lambda _: self._sessions.pop(session.number, None))
         return session
 
     async def _run(self, session: Session) -> None:
@@ -546,7 +547,7 @@ class Bridge:
             await session.run()
         finally:
             tokens.leave(session.connection_id)
-            del self._sessions[session.number]
+            self._sessions.pop(session.number, None)
 
     def _parts(self, limits: Options, shared: "_Shared", turnstile: Turnstile | None) -> Parts:
         return Parts(

@@ -135,8 +135,9 @@ class Connection:
         self._sender: Sender = self._session.outlet.make_sender()
         self._session.watch(self)
         self._task = self._loop.create_task(
-            self._keep(self._run(self._session)), name=f"dromos-{self._session.number}"
+            self._keep(self._run, self._session), name=f"dromos-{self._session.number}"
         )
+        self._task.add_done_callback(self._task_ended)
         return self
 
     async def __aexit__(
@@ -576,12 +577,18 @@ class Connection:
                 renewal.set_result(None)
         self._tell_changed()
 
-    async def _keep(self, running: Awaitable[None]) -> None:
+    async def _keep(self, run: Callable[[Session], Awaitable[None]], session: Session) -> None:
         try:
-            await running
+            await run(session)
         except PermanentError as error:
             self._error = error
         finally:
+            self._end()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """Note the end of a task that was cancelled before its first step, which notes nothing."""
+        if not self._is_over:
+            self._open_session.never_ran()
             self._end()
 
     def _end(self) -> None:

@@ -136,7 +136,7 @@ class Group:
         session = self._begin(connection_id, endpoint, handler, options)
         task = loop.create_task(self._keep(session), name=f"dromos-{session.number}")
         self._members[connection_id] = _Member(session, task)
-        task.add_done_callback(functools.partial(self._forget, session))
+        task.add_done_callback(functools.partial(self._task_ended, session))
 
     async def stop(self, connection_id: str, timeout: Seconds = 5.0) -> bool:
         """End a session politely, and wait until it is over; then it may be started again.
@@ -216,7 +216,11 @@ class Group:
             # Its frames hold on to the whole session, for as long as nobody takes it.
             self._failures.put(_failure(session, _without_our_frames(error)))
 
-    def _forget(self, session: Session, task: asyncio.Task[None] | None = None) -> None:
+    def _task_ended(self, session: Session, task: asyncio.Task[None]) -> None:
+        session.never_ran()  # cancelled before its first step, it could not say so
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
         member = self._members.get(session.connection_id)
         if member is not None and member.session is session:
             del self._members[session.connection_id]

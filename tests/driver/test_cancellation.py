@@ -8,7 +8,7 @@ import pytest
 from dromos import HandshakeError
 from dromos.events import AttemptStarted, HandedOver, LinkLost, MessagesDropped, RetryScheduled
 from dromos.testing.memory import HANG, FarEnd, echo
-from tests.driver.harness import Notes, Stage, Tokens, until
+from tests.driver.harness import URL, Notes, Stage, Tokens, until
 
 pytestmark = pytest.mark.looptime
 
@@ -299,3 +299,21 @@ async def test_a_cancellation_while_on_disconnect_runs_waits_for_that_and_no_lon
 
     assert ["connect", "disconnect"] == it.handler.names
     assert asyncio.get_running_loop().time() - began < 1
+
+
+async def test_a_session_whose_task_is_cancelled_before_its_first_step_is_over() -> None:
+    """As `asyncio.run` does at its end with tasks that were made a moment ago."""
+    it = Stage()
+    before = asyncio.all_tasks()
+    connection = await it.bridge.connect("c-1", URL).__aenter__()
+    group = await it.bridge.supervise().__aenter__()
+    group.start("c-2", URL, Notes())
+    for task in asyncio.all_tasks() - before:
+        task.cancel()
+    await until(lambda: not it.bridge.snapshots())
+
+    assert ("closed", 0) == (connection.state, len(group))
+    async with asyncio.timeout(1):
+        await connection.close()
+        await group.close()
+        await it.bridge.close()

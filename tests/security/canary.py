@@ -361,14 +361,19 @@ EXEMPT_FRAMES: Final[Mapping[str, str]] = {
 
 EXEMPT_LOCALS: Final[Mapping[tuple[str, str], str]] = {
     ("Lane._on_message", "message"): "a received message is the user's, and no credential of ours",
+    ("Lane._on_messages", "message"): "as above",
     ("Connection.send", "message"): "a message to send is the user's: the caller's frame has it",
-    ("Connection.request", "message"): "as for `send`",
     ("Connection.request", "text"): "as for `send`",
-    ("Connection._ask", "message"): "as for `send`",
-    ("Connection._write", "message"): "as for `send`",
-    ("Requests.begin", "message"): "as for `send`",
     ("LoopThread.run", "make"): "as for `send`, from a thread",
-    ("Sender.__call__", "message"): "as for `send`",
+    **{
+        (where, "message"): "as for `send`, on its way to the link"
+        for where in (
+            *("Connection.request", "Connection._ask", "Connection._write", "Connection._post"),
+            *("Requests.begin", "Sender.__call__", "KeptSender.__call__", "Outlet.post"),
+            *("Outlet.check", "Outlet.check_size", "Outlet.refuse_unsendable", "size_of"),
+            *("Ledger.admit", "PicowsLink.send", "ProtocolLink.send"),
+        )
+    },
 }
 """Variables in our frames that may hold a secret: by function and name, each with the reason."""
 

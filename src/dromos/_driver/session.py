@@ -178,6 +178,11 @@ class Session:
         if error is not None:
             raise error
 
+    def never_ran(self) -> None:
+        """Note the end, if `run` never began: its task was cancelled before its first step."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
     def owns(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether a task is one of this session's, such as the one that runs its callbacks."""
         return task in self._tasks
