@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak bench bench-smoke mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -66,6 +66,14 @@ MINUTES ?= 10
 BRIDGES ?= 500
 soak: .venv/test        ## bridges on real sockets with faults, memory and descriptors watched (MINUTES=10)
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) --bridges $(BRIDGES) --plot soak.svg
+
+ROUNDS ?= 7
+BENCH ?= --callgrind
+bench: .venv/bench      ## what it costs, beside other clients (ROUNDS=7; BENCH='--only idle', or --help)
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(BENCH) --json benchmarks/results/bench.json --plot benchmarks/results/bench.svg
+
+bench-smoke: .venv/bench
+	$(BIN)/python -m benchmarks --smoke --json benchmarks/results/smoke.json
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run
