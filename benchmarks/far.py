@@ -147,7 +147,8 @@ async def serve(certificates: Path) -> None:
         for secure in (None, context)
     ]
     ports = {
-        name: server.sockets[0].getsockname()[1] for name, server in (("plain", plain), ("tls", tls))
+        name: server.sockets[0].getsockname()[1]
+        for name, server in (("plain", plain), ("tls", tls))
     }
     over = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """The clients, one a file.  Each does the same three jobs as its users would.
 
-    receive(where, laps)     take `laps` of messages
-    send(where, laps, size)  send them, and wait until the far side has all
-    echo(where, laps, size)  one message at a time, there and back
+receive(where, laps)     take `laps` of messages
+send(where, laps, size)  send them, and wait until the far side has all
+echo(where, laps, size)  one message at a time, there and back
 """
 
 import importlib
