@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Protocol
 
-from dromos._driver.callbacks import Callback, Callbacks, stray_cancellation
+from dromos._driver.callbacks import Callback, Callbacks, stray, stray_cancellation
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
@@ -243,7 +244,9 @@ class Lane:
                 item = record.take()
                 if callable(item):
                     await item()
-                elif self._overlap is None or self._is_first(record, item, waited=waited):
+                elif self._overlap is None:
+                    await self._on_messages(record, item)
+                elif self._is_first(record, item, waited=waited):
                     await self._on_message(item)
                 waited = bool(record.held)
             if record.link is None and not record.held:
@@ -339,6 +342,21 @@ class Lane:
                     self._may_be_direct = not self._callbacks.is_async
         except Exception as error:
             self._owner.handler_failed("on_message", error)
+
+    async def _on_messages(self, record: LinkRecord, message: str | bytes) -> None:
+        """Deliver a message, and those behind it: many of an `async def` for one call of ours."""
+        await self._on_message(message)
+        on_message, held = self._callbacks.on_message, record.held
+        while held and self._flows and self._callbacks.is_async and not callable(held[0]):
+            self.method = "on_message"
+            try:
+                result = on_message(record.take())
+                if type(result) is CoroutineType or inspect.isawaitable(result):
+                    await result
+            except asyncio.CancelledError as error:
+                self._owner.handler_failed("on_message", stray(error, "on_message"))
+            except Exception as error:
+                self._owner.handler_failed("on_message", error)
 
     def take_result(self, record: LinkRecord, result: object) -> None:
         """Await what a plain `on_message` returned after all, before its next message."""

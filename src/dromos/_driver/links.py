@@ -277,7 +277,8 @@ class LinkRecord:
         if not callable(item):
             self._held_messages -= 1
             self._held_size -= len(item)
-            self.resume_if_low()
+            if self._paused_at is not None:
+                self.resume_if_low()
         return item
 
     def resume_if_low(self) -> None:
@@ -336,8 +337,11 @@ class LinkRecord:
         self._held_messages += 1
         self._held_size += len(message)
         if self.waker is not None:
-            self.waker()
-        if self._held_messages >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES:
+            waker, self.waker = self.waker, None  # once is enough: it looks at all that is held
+            waker()
+        if self._paused_at is None and (
+            self._held_messages >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES
+        ):
             self.pause_reading()
             if self._proof is not None and self.taking_over:
                 self._proven()
