@@ -7,7 +7,7 @@ import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
 import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
@@ -52,6 +52,9 @@ from dromos.telemetry.logs import adapt, log_events
 __all__ = ["Bridge", "is_hopeless"]
 
 _log: Final = logging.getLogger("dromos")
+
+_chance: Final = random.SystemRandom()
+"""The system's: nobody's `seed` makes agents move in step, nor does a fork, and it needs no state."""
 
 _now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
@@ -183,7 +186,7 @@ class Bridge:
         self._closed = False
         self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
-        self._random = random.Random()
+        self._random = _chance
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
 
@@ -214,8 +217,10 @@ class Bridge:
         """
         endpoint = Veiled(endpoint_url)
         del endpoint_url
-        plan = self._plan(connection_id, endpoint, Callbacks(handler), options)
-        await self._run(self._begin(plan))
+        # No plan stays behind: this waits for months.
+        session = self._begin(self._plan(connection_id, endpoint, Callbacks(handler), options))
+        del endpoint, options, handler
+        await self._run(session)
 
     def connect(
         self,
@@ -374,6 +379,12 @@ class Bridge:
             del self._sessions[session.number]
 
     def _parts(self, limits: Options, shared: "_Shared") -> Parts:
+        insecure = limits.allow_insecure_transport
+        if insecure not in shared.parts:
+            shared.parts[insecure] = self._make_parts(insecure, shared)
+        return shared.parts[insecure]
+
+    def _make_parts(self, allow_insecure: bool, shared: "_Shared") -> Parts:
         return Parts(
             tokens=shared.tokens,
             dialer=self._pick_dialer(),
@@ -383,7 +394,7 @@ class Bridge:
             gate=shared.gate,
             emit=self._emit,
             override=self._override,
-            check_url=functools.partial(self._check_made, limits.allow_insecure_transport),
+            check_url=functools.partial(self._check_made, allow_insecure),
             wall=self._wall,
             roll=self._random.random,
             watchdog=self._watchdog,
@@ -473,6 +484,8 @@ class _Shared:
     loop: asyncio.AbstractEventLoop
     gate: asyncio.Semaphore
     tokens: TokenCache
+    parts: dict[bool, Parts] = field(default_factory=dict[bool, Parts])
+    """For sessions that may and may not go in clear."""
 
 
 def _check_part(name: str, part: object, *methods: str) -> None:

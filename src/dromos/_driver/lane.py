@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,6 +73,24 @@ class Lane:
     nothing else to do: no queue, no task switch.
     """
 
+    __slots__ = (
+        "_callbacks",
+        "_connected",
+        "_direct",
+        "_drained",
+        "_flows",
+        "_idle",
+        "_introduction",
+        "_may_be_direct",
+        "_now",
+        "_overlap",
+        "_owner",
+        "_spawn",
+        "_steps",
+        "_task",
+        "method",
+    )
+
     def __init__(
         self,
         callbacks: Callbacks,
@@ -84,7 +101,7 @@ class Lane:
         self._owner = owner
         self._overlap = None if dedupe is None else Overlap(dedupe, self._dedupe_failed)
         self._flows = True
-        self._steps: deque[_Step] = deque()
+        self._steps: list[_Step] = []  # few at a time
         self._now: _Step | None = None
         self._connected = False
         self._idle: asyncio.Future[None] | None = None
@@ -167,10 +184,9 @@ class Lane:
             return
         # The handler is still busy with what was before: it has not seen this link,
         # and won't.  Otherwise a stuck handler would collect one after another.
-        steps = [
+        self._steps = [
             step for step in self._steps if getattr(step, "record", None) is not waiting.record
         ]
-        self._steps = deque(steps)
         self._drop_held(waiting.record)
 
     async def drain(self) -> None:
@@ -215,7 +231,7 @@ class Lane:
     async def _run(self) -> None:
         while True:
             while self._steps:
-                self._now = self._steps.popleft()
+                self._now = self._steps.pop(0)
                 match self._now:
                     case _Greeting(record, within):
                         await self._on_connect(record, within)
@@ -225,7 +241,9 @@ class Lane:
                         await self._on_disconnect(error)
             self._now = None
             self._tell_drained()
-            await self._sleep()
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+            self._idle = None
 
     async def _stream(self, record: LinkRecord) -> None:
         """Deliver a link's messages until it has ended; none, if it was never greeted."""
@@ -248,6 +266,7 @@ class Lane:
                     await self._on_messages(record, item)
                 elif self._is_first(record, item, waited=waited):
                     await self._on_message(item)
+                del item  # or it would be kept until the next one comes
                 waited = bool(record.held)
             if record.link is None and not record.held:
                 self._report_duplicates()
@@ -269,10 +288,11 @@ class Lane:
         if self._may_be_direct and record.greeted and not record.held:
             self._direct = record
             self._deliver_anew()
+        self._idle = asyncio.get_running_loop().create_future()
         try:
-            await self._sleep()
+            await self._idle
         finally:
-            self._direct = None
+            self._idle = self._direct = None
             record.waker = None
             record.deliver_held()
 
@@ -481,13 +501,6 @@ class Lane:
     def _tell_drained(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-
-    async def _sleep(self) -> None:
-        self._idle = asyncio.get_running_loop().create_future()
-        try:
-            await self._idle
-        finally:
-            self._idle = None
 
     def _wake(self) -> None:
         if self._idle is not None and not self._idle.done():

@@ -69,11 +69,57 @@ class LinkRecord:
         pings: Its pings, and how many messages were sent on it and confirmed.
         is_going_away: Whether the far side takes nothing more, and waits for our CLOSE.
         tap: Sees each message before it is held; True takes it away.
-        held: What is to be delivered: messages, and callbacks between them.
+        held: What is to be delivered: messages, and callbacks between them.  Look, and `take`.
         waker: Called when something is held that was not there before.
         discarded: Messages that came after the end of all delivery.
         token: What the far side was last told on it, and must not be heard of again.
     """
+
+    __slots__ = (
+        "_close_code",
+        "_end_timer",
+        "_held_messages",
+        "_held_size",
+        "_is_held_back",
+        "_linger_then",
+        "_lingering",
+        "_loop",
+        "_options",
+        "_owner",
+        "_pause_timer",
+        "_paused_at",
+        "_proof",
+        "_proof_timer",
+        "_proof_within",
+        "_release_within",
+        "_watch",
+        "_watch_timer",
+        "_why",
+        "adopted",
+        "closed",
+        "dial",
+        "dialled_at",
+        "discarded",
+        "error",
+        "greeted",
+        "greeting_due",
+        "handover",
+        "held",
+        "introduction",
+        "is_going_away",
+        "is_greeting",
+        "link",
+        "number",
+        "opened_at",
+        "pings",
+        "received",
+        "released",
+        "taking_over",
+        "tap",
+        "token",
+        "waker",
+        "writing",
+    )
 
     def __init__(self, *, number: int, handover: bool, owner: Owner, options: Options) -> None:
         self.number = number
@@ -95,7 +141,7 @@ class LinkRecord:
         self.pings = Pings(self._write_ping, lambda: self.is_paused)
         self.is_going_away = False
         self.tap: Callable[[Message], bool] | None = None
-        self.held: deque[Item] = deque()
+        self.held: deque[Item] | tuple[()] = ()
         self.waker: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
         self.error: ConnectionClosed | None = None
@@ -155,7 +201,7 @@ class LinkRecord:
             first_message: How the token is presented, where the handshake was not the place.
         """
         now = self._loop.time()
-        self.link, self.opened_at = link, now
+        self.link, self.opened_at, self.dial = link, now, None
         self.closed = self._loop.create_future()
         if first_message is not None:
             # If it has been closed already, that is heard of in the usual way.
@@ -267,13 +313,13 @@ class LinkRecord:
 
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Have something run before the next message."""
-        self.held.appendleft(callback)
+        self._holding().appendleft(callback)
         if self.waker is not None:
             self.waker()
 
     def take(self) -> Item:
         """Return the next thing to deliver, and go on reading if there is room again."""
-        item = self.held.popleft()
+        item = self._holding().popleft()
         if not callable(item):
             self._held_messages -= 1
             self._held_size -= len(item)
@@ -294,7 +340,7 @@ class LinkRecord:
     def drop_held(self) -> int:
         """Forget what is held, and return how many messages that were."""
         dropped, self._held_messages, self._held_size = self._held_messages, 0, 0
-        self.held.clear()
+        self.held = ()
         return dropped
 
     def pause_reading(self) -> None:
@@ -333,7 +379,7 @@ class LinkRecord:
         """Hold a message until the handler is ready for it."""
         if self.tap is not None and self.tap(message):
             return
-        self.held.append(message)
+        self._holding().append(message)
         self._held_messages += 1
         self._held_size += len(message)
         if self.waker is not None:
@@ -408,6 +454,13 @@ class LinkRecord:
         self._owner.link_closed(self, error)
 
     # What only this file calls
+
+    def _holding(self) -> deque[Item]:
+        """What holds things: nothing until there are any, since that takes as much as all here."""
+        held = self.held
+        if type(held) is tuple:
+            held = self.held = deque()
+        return held
 
     def _cleaned(self, error: ConnectionClosed) -> ConnectionClosed:
         """Return an end whose reason repeats no credential.

@@ -1,7 +1,6 @@
 """The pings of one link: what their answers prove about it, and about what was sent before."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -35,6 +34,21 @@ class Pings:
         are_answered: Whether the far side has ever answered one.
     """
 
+    __slots__ = (
+        "_asked_after",
+        "_barrier",
+        "_is_deaf",
+        "_is_over",
+        "_loop",
+        "_marks",
+        "_number",
+        "_write",
+        "are_answered",
+        "confirmed",
+        "latency",
+        "sent",
+    )
+
     def __init__(self, write: Callable[[bytes], None], is_deaf: Callable[[], bool]) -> None:
         """Write nothing yet.
 
@@ -50,7 +64,7 @@ class Pings:
         self._is_deaf = is_deaf
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._marks: deque[_Mark] = deque()
+        self._marks: list[_Mark] = []  # a deque would take ten times as much while it is empty
         self._asked_after = 0
         self._barrier: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -61,7 +75,7 @@ class Pings:
         self._asked_after = self.sent
         self._marks.append(_Mark(self._number, self.sent, self._loop.time()))
         if len(self._marks) > MARKS:
-            self._marks.popleft()
+            del self._marks[0]
         self._write(_payload(self._number))
         return self._number
 
@@ -72,8 +86,7 @@ class Pings:
         """
         for position, mark in enumerate(self._marks):
             if payload == _payload(mark.number):
-                for _ in range(position + 1):
-                    self._marks.popleft()
+                del self._marks[: position + 1]
                 self.are_answered = True
                 self.confirmed = mark.sent
                 self.latency = self._loop.time() - mark.at

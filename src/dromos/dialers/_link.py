@@ -54,6 +54,8 @@ class PicowsLink(Conduct, WSListener):
         self._write = transport.send
         self._wire = transport.underlying_transport
         self._socket = self._wire.get_extra_info("socket")
+        # picows keeps both for as long as the link; nobody asks, and one holds the credentials.
+        del transport.request.headers, transport.response.headers
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Deliver a whole message; leave everything else to `_on_rare_frame`.
