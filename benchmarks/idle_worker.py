@@ -79,8 +79,9 @@ def dromos(bridges: int) -> Open:
 
 def picows() -> Open:
     """picows with its own pings."""
-    from benchmarks.clients.picows_raw import Listener
     from picows import WSMsgType, ws_connect
+
+    from benchmarks.clients.picows_raw import Listener
 
     context: list[Any] = []
 

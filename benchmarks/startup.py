@@ -48,7 +48,6 @@ def show(taken: dict[str, dict[str, Any]]) -> str:
     lines.append(f"{'module':<26}  {'best':>9}  {'median':>9}  {'wall':>9}  httpx2 with it")
     for name, row in taken.items():
         brought = "yes" if row["httpx2"] else "no"
-        lines.append(
-            f"{name:<26}  {row['best']:>9.1f}  {row['median']:>9.1f}  {row['wall']:>9.1f}  {brought}"
-        )
+        figures = "  ".join(f"{row[column]:>9.1f}" for column in ("best", "median", "wall"))
+        lines.append(f"{name:<26}  {figures}  {brought}")
     return "\n".join(lines)

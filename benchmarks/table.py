@@ -107,6 +107,12 @@ def text(table: Sequence[Row], instructions: dict[tuple[str, str], float] | None
 
 
 _HEAD = "  ".join(
-    [f"{'client':<26}", f"{'best':>9}", f"{'median':>9}", f"{'wall':>9}", f"{'ratio':>7}"]
-    + [f"{'instructions':>14}"]
+    (
+        f"{'client':<26}",
+        f"{'best':>9}",
+        f"{'median':>9}",
+        f"{'wall':>9}",
+        f"{'ratio':>7}",
+        f"{'instructions':>14}",
+    )
 ).rstrip()

@@ -8,6 +8,7 @@ prints one line of JSON: microseconds for each message, or round trip.
 import asyncio
 import inspect
 import json
+import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -30,7 +31,7 @@ def run_on(loop: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
 def percentile(values: list[float], share: float) -> float:
     """Return the value that so large a share of the others does not exceed (nearest rank)."""
     ordered = sorted(values)
-    return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def main(order: dict[str, Any]) -> dict[str, float]:

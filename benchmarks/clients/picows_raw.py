@@ -7,10 +7,11 @@ transport says that its buffer is full.
 import asyncio
 import time
 
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
 from benchmarks.clients import Where
 from benchmarks.far import text
 from benchmarks.lap import Laps
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 
 class Listener(WSListener):

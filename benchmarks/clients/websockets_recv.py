@@ -2,10 +2,11 @@
 
 import time
 
+from websockets.asyncio.client import connect
+
 from benchmarks.clients import Where
 from benchmarks.far import text
 from benchmarks.lap import Laps
-from websockets.asyncio.client import connect
 
 
 async def receive(where: Where, laps: Laps) -> None:

@@ -54,7 +54,7 @@ __all__ = ["Bridge", "is_hopeless"]
 _log: Final = logging.getLogger("dromos")
 
 _chance: Final = random.SystemRandom()
-"""The system's: nobody's `seed` makes agents move in step, nor does a fork, and it needs no state."""
+"""The system's: no `seed` and no fork makes agents move in step, and it holds no state."""
 
 _now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
@@ -186,7 +186,7 @@ class Bridge:
         self._closed = False
         self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
-        self._random = _chance
+        self._random: random.Random = _chance
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
 
