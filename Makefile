@@ -72,7 +72,7 @@ BENCH ?= --callgrind
 bench: .venv/bench      ## what it costs, beside other clients (ROUNDS=7; BENCH='--only idle', or --help)
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(BENCH) --json benchmarks/results/bench.json --plot benchmarks/results/bench.svg
 
-bench-smoke: .venv/bench
+bench-smoke: .venv/bench        # does the harness work? seconds, and no figure counts
 	$(BIN)/python -m benchmarks --smoke --json benchmarks/results/smoke.json
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.lap import computed
@@ -74,6 +75,12 @@ class Handler:
         self.counted["lost"] += 1
 
 
+async def _until(condition: Callable[[], bool]) -> None:
+    """Look twenty times a second: whoever told us each time would be measured as well."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
 async def measure(order: dict[str, Any]) -> None:
     """Open, wait for each session's first renewal, and report."""
     links, provider = order["links"], Provider(order["lifetime"])
@@ -83,13 +90,14 @@ async def measure(order: dict[str, Any]) -> None:
         asyncio.create_task(bridge.maintain_websocket(f"c-{n}", order["url"], Handler(counted)))
         for n in range(links)
     ]
-    while counted["connected"] < links:
-        await asyncio.sleep(0.05)
+    await _until(lambda: counted["connected"] == links)
     handed, cpu, began = counted["handed over"], computed(), time.monotonic()
-    while len({name for name, _ in provider.refreshed}) < links and (
-        time.monotonic() - began < 2 * order["lifetime"]
-    ):
-        await asyncio.sleep(0.05)
+    await _until(
+        lambda: (
+            len({name for name, _ in provider.refreshed}) == links
+            or time.monotonic() - began > 2 * order["lifetime"]
+        )
+    )
     await asyncio.sleep(0.5)
     took = computed() - cpu
     seconds = Counter(int(at) for _, at in provider.refreshed)

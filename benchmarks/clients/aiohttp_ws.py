@@ -25,12 +25,13 @@ async def link_to(where: Where) -> AsyncIterator[aiohttp.ClientWebSocketResponse
 async def receive(where: Where, laps: Laps) -> None:
     async with link_to(where) as link:
         for count in laps:
+            left = count
             with laps.lap():
                 await link.send_str(f"!{count}")
                 async for message in link:
                     assert message.type is aiohttp.WSMsgType.TEXT
-                    count -= 1
-                    if not count:
+                    left -= 1
+                    if not left:
                         break
 
 

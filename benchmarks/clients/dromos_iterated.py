@@ -12,11 +12,12 @@ async def receive(where: Where, laps: Laps) -> None:
     async with bridge_for(where).connect("c", where.url) as connection:
         for count in laps:
             await connection.wait_open()
+            left = count
             with laps.lap():
                 await connection.send(f"!{count}")
                 async for _ in connection:
-                    count -= 1
-                    if not count:
+                    left -= 1
+                    if not left:
                         break
 
 
@@ -37,6 +38,7 @@ async def echo(where: Where, laps: Laps, size: int) -> None:
     async with bridge_for(where).connect("c", where.url) as connection:
         await connection.wait_open()
         for count in laps:
+            left = count
             with laps.lap():
                 at = time.perf_counter()
                 await connection.send(message)
@@ -44,7 +46,7 @@ async def echo(where: Where, laps: Laps, size: int) -> None:
                     now = time.perf_counter()
                     laps.trips.append(now - at)
                     at = now
-                    count -= 1
-                    if not count:
+                    left -= 1
+                    if not left:
                         break
                     await connection.send(message)

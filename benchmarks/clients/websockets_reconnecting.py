@@ -12,11 +12,12 @@ from benchmarks.lap import Laps
 async def receive(where: Where, laps: Laps) -> None:
     async for link in connect(where.url, ssl=where.tls):
         for count in laps:
+            left = count
             with laps.lap():
                 await link.send(f"!{count}")
                 async for _ in link:
-                    count -= 1
-                    if not count:
+                    left -= 1
+                    if not left:
                         break
         return
 
@@ -37,6 +38,7 @@ async def echo(where: Where, laps: Laps, size: int) -> None:
     message = text(size)
     async for link in connect(where.url, ssl=where.tls):
         for count in laps:
+            left = count
             with laps.lap():
                 at = time.perf_counter()
                 await link.send(message)
@@ -44,8 +46,8 @@ async def echo(where: Where, laps: Laps, size: int) -> None:
                     now = time.perf_counter()
                     laps.trips.append(now - at)
                     at = now
-                    count -= 1
-                    if not count:
+                    left -= 1
+                    if not left:
                         break
                     await link.send(message)
         return

@@ -366,11 +366,13 @@ class Lane:
     async def _on_messages(self, record: LinkRecord, message: str | bytes) -> None:
         """Deliver a message, and those behind it: many of an `async def` for one call of ours."""
         await self._on_message(message)
-        on_message, held = self._callbacks.on_message, record.held
-        while held and self._flows and self._callbacks.is_async and not callable(held[0]):
+        if not self._callbacks.is_async:
+            return
+        on_message, held, take = self._callbacks.on_message, record.held, record.take
+        while held and self._flows and not callable(held[0]):
             self.method = "on_message"
             try:
-                result = on_message(record.take())
+                result = on_message(take())
                 if type(result) is CoroutineType or inspect.isawaitable(result):
                     await result
             except asyncio.CancelledError as error:
