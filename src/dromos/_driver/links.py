@@ -144,7 +144,7 @@ class LinkRecord:
         self.pings = Pings(self)
         self.is_going_away = False
         self.tap: Callable[[Message], bool] | None = None
-        self.held = _NOTHING
+        self.held: deque[Item] = _NOTHING
         self.waker: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
         self.error: ConnectionClosed | None = None
@@ -317,7 +317,7 @@ class LinkRecord:
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Have something run before the next message."""
         if self.held is _NOTHING:
-            self.held = deque()
+            self.held = deque[Item]()
         self.held.appendleft(callback)
         self._held_callbacks += 1
         if self.waker is not None:
@@ -396,7 +396,7 @@ class LinkRecord:
             return
         held = self.held
         if held is _NOTHING:
-            held = self.held = deque()
+            held = self.held = deque[Item]()
         held.append(message)
         self._held_size += len(message)
         if self.waker is not None:
