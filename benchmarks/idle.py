@@ -86,7 +86,7 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
                 f"{row['links']} idle links, {what}, {row['loop']}  (for each link)",
                 _HEAD,
             ]
-        burst = f"{row['burst']:>14.0f}" if "burst" in row else " " * 14
+        burst = f"{row['after_burst']:>14.0f}" if "after_burst" in row else " " * 14
         lines.append(
             f"{row['client']:<26}  {row['memory']:>10.1f}  {burst}  {row['idle']:>10.2f}"
             f"  {row['dial']:>10.0f}  {row['dials']:>10.0f}"
