@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm bench bench-smoke mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -76,6 +76,14 @@ many: .venv/test        ## thousands of sessions in one process, through a resta
 
 storm: .venv/bench      ## 2,000 real links dropped at once, beside a model of a million; writes docs/scale.md
 	$(BIN)/python -m tests.storm.run
+
+ROUNDS ?= 7
+BENCH ?= --callgrind
+bench: .venv/bench      ## what it costs, beside other clients (ROUNDS=7; BENCH='--only idle', or --help)
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(BENCH) --json benchmarks/results/bench.json --plot benchmarks/results/bench.svg
+
+bench-smoke: .venv/bench        # does the harness work? seconds, and no figure counts
+	$(BIN)/python -m benchmarks --smoke --json benchmarks/results/smoke.json
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run

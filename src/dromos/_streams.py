@@ -105,13 +105,16 @@ class Inbox(_Line[Message]):
 
     def put(self, message: Message) -> None:
         """Keep a message until it is taken; at the end, as long as there is room."""
-        if self.dropped or (self._is_closing and self.is_brimming):
+        if self._is_closing and (self.dropped or self.is_brimming):
             self.dropped += 1  # and all that follow: a stream has no holes
             return
-        self._add(message)
+        items = self._items
+        items.append(message)
         self._size += len(message)
+        if self._waiter is not None:
+            self._wake()
         messages, size = self._most
-        full = len(self._items) >= messages or self._size >= size
+        full = len(items) >= messages or self._size >= size
         if full and self.flows and not self._is_closing:
             self.flows = False
             self._hold_back()
@@ -129,16 +132,17 @@ class Inbox(_Line[Message]):
         Raises:
             RuntimeError: If somebody else is waiting for one.
         """
-        return self.pop() if await self._has_next() else None
+        return self.pop() if self._items or await self._has_next() else None
 
     def pop(self) -> Message:
         """Return a message that is there."""
         message = self._items.popleft()
         self._size -= len(message)
-        messages, size = self._most
-        if not self.flows and len(self._items) <= messages // 2 and self._size <= size // 2:
-            self.flows = True
-            self._let_flow()
+        if not self.flows:
+            messages, size = self._most
+            if len(self._items) <= messages // 2 and self._size <= size // 2:
+                self.flows = True
+                self._let_flow()
         return message
 
 

@@ -9,7 +9,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
@@ -69,6 +69,9 @@ _log: Final = logging.getLogger("dromos")
 CLOSING_SHARE: Final = 0.25
 LONGEST_CLOSING: Final = 6.0
 """How much of the time for a drain is kept for closing: a share, and seconds at most."""
+
+_chance: Final = random.SystemRandom()
+"""The system's: no `seed` and no fork makes agents move in step, and it holds no state."""
 
 _now: Final = time.time  # noqa: TID251 - from here it is handed to whoever asks the time
 
@@ -202,7 +205,7 @@ class Bridge:
         self._closed = False
         self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
-        self._random = random.Random()
+        self._random: random.Random = _chance
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
 
@@ -271,8 +274,10 @@ class Bridge:
         """
         endpoint = Veiled(endpoint_url)
         del endpoint_url
-        plan = self._plan(connection_id, endpoint, Callbacks(handler), options)
-        await self._run(self._begin(plan))
+        # No plan stays behind: this waits for months.
+        session = self._begin(self._plan(connection_id, endpoint, Callbacks(handler), options))
+        del endpoint, options, handler
+        await self._run(session)
 
     def connect(
         self,
@@ -550,6 +555,13 @@ class Bridge:
             self._sessions.pop(session.number, None)
 
     def _parts(self, limits: Options, shared: "_Shared", turnstile: Turnstile | None) -> Parts:
+        insecure = limits.allow_insecure_transport
+        if insecure not in shared.parts:
+            shared.parts[insecure] = self._make_parts(insecure, shared)
+        parts = shared.parts[insecure]
+        return parts if turnstile is None else replace(parts, turnstile=turnstile)
+
+    def _make_parts(self, allow_insecure: bool, shared: "_Shared") -> Parts:
         return Parts(
             tokens=shared.tokens,
             dialer=self._pick_dialer(),
@@ -559,11 +571,10 @@ class Bridge:
             gate=shared.gate,
             emit=self._emit,
             override=self._override,
-            check_url=functools.partial(self._check_made, limits.allow_insecure_transport),
+            check_url=functools.partial(self._check_made, allow_insecure),
             wall=self._wall,
             roll=self._random.random,
             watchdog=self._watchdog,
-            turnstile=turnstile,
         )
 
     def _check_endpoint(self, veiled: Veiled, allow_insecure: bool, *, depth: int) -> None:
@@ -652,6 +663,8 @@ class _Shared:
     loop: asyncio.AbstractEventLoop
     gate: asyncio.Semaphore
     tokens: TokenCache
+    parts: dict[bool, Parts] = field(default_factory=dict[bool, Parts])
+    """For sessions that may and may not go in clear."""
 
 
 def _check_part(name: str, part: object, *methods: str) -> None:

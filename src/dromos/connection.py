@@ -47,6 +47,9 @@ RefreshCallback: TypeAlias = Callable[[Token, Send], Awaitable[bool | None] | bo
 CLOSING_PAUSE: Final = 0.05
 """Seconds after which a link that refused a message is tried again."""
 
+SEND_TIMEOUT: Final = 10.0
+"""Seconds that `send` waits for a link, where nothing else is said."""
+
 _NO_LINK: Final = "no link was open in time; the message was not sent"
 
 _greeting: Final[ContextVar["tuple[Connection, Sender] | None"]] = ContextVar(
@@ -237,7 +240,7 @@ class Connection:
             raise RuntimeError("the connection is being iterated already: it has one consumer")
         if not self._receive and not self._is_over:
             raise RuntimeError("the connection was made with receive=False: nothing to iterate")
-        iterator = _Messages(self)
+        iterator = _Messages(self, self._inbox)
         self._iterator = weakref.ref(iterator)
         return iterator
 
@@ -293,7 +296,7 @@ class Connection:
 
     # ------------------------------------------------------------ sending
 
-    async def send(self, message: Sendable, *, timeout: Seconds = 10.0) -> None:
+    async def send(self, message: Sendable, *, timeout: Seconds = SEND_TIMEOUT) -> None:
         """Send a message: wait for an open link, write, and wait for room in its buffer.
 
         With an outbox it does not wait for a link: the message is kept until there is one.
@@ -313,6 +316,16 @@ class Connection:
             TypeError: If it is neither a str nor bytes-like.
             RuntimeError: From another event loop.
         """
+        if timeout is not SEND_TIMEOUT:
+            timeout = seconds("timeout", timeout)
+        if self._is_at_ease():
+            try:
+                written = self._sender(message)
+            except NotConnected:
+                pass  # a link that is closing: the next one may come in time
+            else:
+                await written
+                return
         deadline = self._now() + seconds("timeout", timeout)
         outlet = self._open_session.outlet
         outlet.refuse_unsendable(message)
@@ -399,6 +412,23 @@ class Connection:
                 if request is not None:
                     request.link = 0 if record is None else record.number
                 return written
+
+    def _is_at_ease(self) -> bool:
+        """Whether a message can be written with no more ado: all is as it nearly always is."""
+        session = self._session
+        if session is None or asyncio.get_running_loop() is not self._loop:
+            return False
+        outlet = session.outlet
+        record = outlet.record
+        return (
+            session.is_open
+            and record is not None
+            and not record.is_going_away
+            and outlet.ledger is None
+            and self._closing is None
+            and not self._is_over
+            and _greeting.get() is None
+        )
 
     def _greeting_send(self) -> Sender | None:
         """The `send` of the link that is being greeted, for what its `on_connect` sends."""
@@ -670,13 +700,16 @@ class Connection:
 class _Messages:
     """What `async for` iterates; the connection knows whether it is still there."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, inbox: Inbox) -> None:
         self._connection = connection
+        self._inbox = inbox
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Message:
+        if self._inbox:
+            return self._inbox.pop()
         message = await self._connection._next()  # pyright: ignore[reportPrivateUsage]
         if message is None:
             raise StopAsyncIteration

@@ -790,8 +790,8 @@ class World:
         if len(session._tasks) > 8:
             self.violate(f"the session has {len(session._tasks)} tasks")
         for record in session._links.values():
-            if record._held_messages > HOLD:
-                self.violate(f"{record._held_messages} messages are held")
+            if record.held_messages > HOLD:
+                self.violate(f"{record.held_messages} messages are held")
         ledger = session._outlet.ledger
         if ledger is not None:
             self._check_ledger(ledger)

@@ -39,6 +39,15 @@ class Attempts:
         grant: The newest token, or None before the first.
     """
 
+    __slots__ = (
+        "_endpoint",
+        "_now",
+        "_options",
+        "_owner",
+        "_parts",
+        "grant",
+    )
+
     def __init__(
         self, owner: AttemptsOwner, *, endpoint: Endpoint, options: Options, parts: Parts
     ) -> None:

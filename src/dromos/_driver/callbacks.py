@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from dromos.errors import BridgeError
 from dromos.model import Message
 
-__all__ = ["Callback", "Callbacks", "stray_cancellation"]
+__all__ = ["Callback", "Callbacks", "stray", "stray_cancellation"]
 
 Callback: TypeAlias = Callable[..., Awaitable[Any] | Any]
 
@@ -110,7 +110,18 @@ def stray_cancellation(who: str) -> Generator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise BridgeError(f"{who} was cancelled from within") from error
+        raise stray(error, who)  # noqa: B904 - its cause is set
+
+
+def stray(error: asyncio.CancelledError, who: str) -> BridgeError:
+    """Return what stands for a `CancelledError` that nobody asked for.
+
+    Raises:
+        asyncio.CancelledError: The same, if it was asked for.
+    """
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    heard = BridgeError(f"{who} was cancelled from within")
+    heard.__cause__ = error
+    return heard

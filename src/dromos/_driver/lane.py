@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import inspect
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Protocol
 
-from dromos._driver.callbacks import Callback, Callbacks, stray_cancellation
+from dromos._driver.callbacks import Callback, Callbacks, stray, stray_cancellation
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
@@ -73,6 +73,24 @@ class Lane:
     nothing else to do: no queue, no task switch.
     """
 
+    __slots__ = (
+        "_callbacks",
+        "_connected",
+        "_direct",
+        "_drained",
+        "_flows",
+        "_idle",
+        "_introduction",
+        "_may_be_direct",
+        "_now",
+        "_overlap",
+        "_owner",
+        "_spawn",
+        "_steps",
+        "_task",
+        "method",
+    )
+
     def __init__(
         self,
         callbacks: Callbacks,
@@ -83,7 +101,7 @@ class Lane:
         self._owner = owner
         self._overlap = None if dedupe is None else Overlap(dedupe, self._dedupe_failed)
         self._flows = True
-        self._steps: deque[_Step] = deque()
+        self._steps: list[_Step] = []  # few at a time
         self._now: _Step | None = None
         self._connected = False
         self._idle: asyncio.Future[None] | None = None
@@ -166,10 +184,9 @@ class Lane:
             return
         # The handler is still busy with what was before: it has not seen this link,
         # and won't.  Otherwise a stuck handler would collect one after another.
-        steps = [
+        self._steps = [
             step for step in self._steps if getattr(step, "record", None) is not waiting.record
         ]
-        self._steps = deque(steps)
         self._drop_held(waiting.record)
 
     async def drain(self) -> None:
@@ -214,7 +231,7 @@ class Lane:
     async def _run(self) -> None:
         while True:
             while self._steps:
-                self._now = self._steps.popleft()
+                self._now = self._steps.pop(0)
                 match self._now:
                     case _Greeting(record, within):
                         await self._on_connect(record, within)
@@ -224,7 +241,9 @@ class Lane:
                         await self._on_disconnect(error)
             self._now = None
             self._tell_drained()
-            await self._sleep()
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+            self._idle = None
 
     async def _stream(self, record: LinkRecord) -> None:
         """Deliver a link's messages until it has ended; none, if it was never greeted."""
@@ -243,8 +262,11 @@ class Lane:
                 item = record.take()
                 if callable(item):
                     await item()
-                elif self._overlap is None or self._is_first(record, item, waited=waited):
+                elif self._overlap is None:
+                    await self._on_messages(record, item)
+                elif self._is_first(record, item, waited=waited):
                     await self._on_message(item)
+                del item  # or it would be kept until the next one comes
                 waited = bool(record.held)
             if record.link is None and not record.held:
                 self._report_duplicates()
@@ -266,10 +288,11 @@ class Lane:
         if self._may_be_direct and record.greeted and not record.held:
             self._direct = record
             self._deliver_anew()
+        self._idle = asyncio.get_running_loop().create_future()
         try:
-            await self._sleep()
+            await self._idle
         finally:
-            self._direct = None
+            self._idle = self._direct = None
             record.waker = None
             record.deliver_held()
 
@@ -339,6 +362,23 @@ class Lane:
                     self._may_be_direct = not self._callbacks.is_async
         except Exception as error:
             self._owner.handler_failed("on_message", error)
+
+    async def _on_messages(self, record: LinkRecord, message: str | bytes) -> None:
+        """Deliver a message, and those behind it: many of an `async def` for one call of ours."""
+        await self._on_message(message)
+        if not self._callbacks.is_async:
+            return
+        on_message, held, take = self._callbacks.on_message, record.held, record.take
+        while held and self._flows and not callable(held[0]):
+            self.method = "on_message"
+            try:
+                result = on_message(take())
+                if type(result) is CoroutineType or inspect.isawaitable(result):
+                    await result
+            except asyncio.CancelledError as error:
+                self._owner.handler_failed("on_message", stray(error, "on_message"))
+            except Exception as error:
+                self._owner.handler_failed("on_message", error)
 
     def take_result(self, record: LinkRecord, result: object) -> None:
         """Await what a plain `on_message` returned after all, before its next message."""
@@ -463,13 +503,6 @@ class Lane:
     def _tell_drained(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-
-    async def _sleep(self) -> None:
-        self._idle = asyncio.get_running_loop().create_future()
-        try:
-            await self._idle
-        finally:
-            self._idle = None
 
     def _wake(self) -> None:
         if self._idle is not None and not self._idle.done():

@@ -24,6 +24,9 @@ HOLD_BYTES: Final = 2**20
 Item: TypeAlias = Message | Callable[[], Awaitable[None]]
 """A message to deliver, or a callback to run between two of them."""
 
+_NOTHING: Final[deque[Item]] = deque(maxlen=0)
+"""What a link holds before it ever held anything: a deque of its own is no small thing."""
+
 PAUSE_NOTICE: Final = 5.0
 """Seconds of a pause after which somebody is told."""
 
@@ -69,11 +72,57 @@ class LinkRecord:
         pings: Its pings, and how many messages were sent on it and confirmed.
         is_going_away: Whether the far side takes nothing more, and waits for our CLOSE.
         tap: Sees each message before it is held; True takes it away.
-        held: What is to be delivered: messages, and callbacks between them.
+        held: What is to be delivered: messages, and callbacks between them.  Look, and `take`.
         waker: Called when something is held that was not there before.
         discarded: Messages that came after the end of all delivery.
         token: What the far side was last told on it, and must not be heard of again.
     """
+
+    __slots__ = (
+        "_close_code",
+        "_end_timer",
+        "_held_callbacks",
+        "_held_size",
+        "_is_held_back",
+        "_linger_then",
+        "_lingering",
+        "_loop",
+        "_options",
+        "_owner",
+        "_pause_timer",
+        "_paused_at",
+        "_proof",
+        "_proof_timer",
+        "_proof_within",
+        "_release_within",
+        "_watch",
+        "_watch_timer",
+        "_why",
+        "adopted",
+        "closed",
+        "dial",
+        "dialled_at",
+        "discarded",
+        "error",
+        "greeted",
+        "greeting_due",
+        "handover",
+        "held",
+        "introduction",
+        "is_going_away",
+        "is_greeting",
+        "link",
+        "number",
+        "opened_at",
+        "pings",
+        "received",
+        "released",
+        "taking_over",
+        "tap",
+        "token",
+        "waker",
+        "writing",
+    )
 
     def __init__(self, *, number: int, handover: bool, owner: Owner, options: Options) -> None:
         self.number = number
@@ -92,15 +141,15 @@ class LinkRecord:
         self.received = 0
         self.discarded = 0
         self.token: Token | None = None
-        self.pings = Pings(self._write_ping, lambda: self.is_paused)
+        self.pings = Pings(self)
         self.is_going_away = False
         self.tap: Callable[[Message], bool] | None = None
-        self.held: deque[Item] = deque()
+        self.held: deque[Item] = _NOTHING
         self.waker: Callable[[], None] | None = None
         self.closed: asyncio.Future[None] | None = None
         self.error: ConnectionClosed | None = None
         self._held_size = 0
-        self._held_messages = 0
+        self._held_callbacks = 0
         self._owner = owner
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -138,7 +187,7 @@ class LinkRecord:
     @property
     def held_messages(self) -> int:
         """How many messages wait to be delivered."""
-        return self._held_messages
+        return len(self.held) - self._held_callbacks
 
     @property
     def buffered(self) -> int:
@@ -155,7 +204,7 @@ class LinkRecord:
             first_message: How the token is presented, where the handshake was not the place.
         """
         now = self._loop.time()
-        self.link, self.opened_at = link, now
+        self.link, self.opened_at, self.dial = link, now, None
         self.closed = self._loop.create_future()
         if first_message is not None:
             # If it has been closed already, that is heard of in the usual way.
@@ -267,17 +316,22 @@ class LinkRecord:
 
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Have something run before the next message."""
+        if self.held is _NOTHING:
+            self.held = deque[Item]()
         self.held.appendleft(callback)
+        self._held_callbacks += 1
         if self.waker is not None:
             self.waker()
 
     def take(self) -> Item:
         """Return the next thing to deliver, and go on reading if there is room again."""
         item = self.held.popleft()
-        if not callable(item):
-            self._held_messages -= 1
+        if callable(item):
+            self._held_callbacks -= 1
+        else:
             self._held_size -= len(item)
-            self.resume_if_low()
+            if self._paused_at is not None:
+                self.resume_if_low()
         return item
 
     def resume_if_low(self) -> None:
@@ -285,14 +339,15 @@ class LinkRecord:
         if (
             self._paused_at is not None
             and not self._is_held_back
-            and self._held_messages <= HOLD_MESSAGES // 2
+            and self.held_messages <= HOLD_MESSAGES // 2
             and self._held_size <= HOLD_BYTES // 2
         ):
             self.resume_reading()
 
     def drop_held(self) -> int:
         """Forget what is held, and return how many messages that were."""
-        dropped, self._held_messages, self._held_size = self._held_messages, 0, 0
+        dropped = self.held_messages
+        self._held_callbacks = self._held_size = 0
         self.held.clear()
         return dropped
 
@@ -326,18 +381,30 @@ class LinkRecord:
         """Whether we have stopped reading."""
         return self._paused_at is not None
 
+    # What its pings ask for
+
+    def write_ping(self, payload: bytes) -> None:
+        """Write a ping with this payload."""
+        assert self.link is not None
+        self.link.ping(payload)
+
     # What the link tells
 
     def on_message(self, message: Message, /) -> None:
         """Hold a message until the handler is ready for it."""
         if self.tap is not None and self.tap(message):
             return
-        self.held.append(message)
-        self._held_messages += 1
+        held = self.held
+        if held is _NOTHING:
+            held = self.held = deque[Item]()
+        held.append(message)
         self._held_size += len(message)
         if self.waker is not None:
-            self.waker()
-        if self._held_messages >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES:
+            waker, self.waker = self.waker, None  # once is enough: it looks at all that is held
+            waker()
+        if self._paused_at is None and (
+            len(held) >= HOLD_MESSAGES or self._held_size >= HOLD_BYTES
+        ):
             self.pause_reading()
             if self._proof is not None and self.taking_over:
                 self._proven()
@@ -432,10 +499,6 @@ class LinkRecord:
         if action is liveness.Action.PING:
             self.pings.ping()
         self._watch_timer = self._loop.call_at(self._watch.at, self._look)
-
-    def _write_ping(self, payload: bytes) -> None:
-        assert self.link is not None
-        self.link.ping(payload)
 
     def _limit_release(self) -> None:
         """Give a link that we let go its time to end; none of it passes while we don't read."""

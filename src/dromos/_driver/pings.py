@@ -1,11 +1,9 @@
 """The pings of one link: what their answers prove about it, and about what was sent before."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["BARRIER_EVERY", "BARRIER_MESSAGES", "Pings"]
+__all__ = ["BARRIER_EVERY", "BARRIER_MESSAGES", "Pinged", "Pings"]
 
 BARRIER_EVERY: Final = 1.0
 """Seconds after which messages that were written are asked after, with a ping."""
@@ -25,6 +23,15 @@ class _Mark(NamedTuple):
     at: float
 
 
+class Pinged(Protocol):
+    """A link's record, as its pings see it."""
+
+    @property
+    def is_paused(self) -> bool: ...
+
+    def write_ping(self, payload: bytes) -> None: ...
+
+
 class Pings:
     """Numbers pings, and knows what an answered one confirms.
 
@@ -35,22 +42,29 @@ class Pings:
         are_answered: Whether the far side has ever answered one.
     """
 
-    def __init__(self, write: Callable[[bytes], None], is_deaf: Callable[[], bool]) -> None:
-        """Write nothing yet.
+    __slots__ = (
+        "_asked_after",
+        "_barrier",
+        "_is_over",
+        "_loop",
+        "_marks",
+        "_number",
+        "_record",
+        "are_answered",
+        "confirmed",
+        "latency",
+        "sent",
+    )
 
-        Args:
-            write: Writes a ping with this payload.
-            is_deaf: Whether no answer can be heard now, because nothing is read.
-        """
+    def __init__(self, record: Pinged) -> None:
         self.sent = 0
         self.confirmed = 0
         self.latency: float | None = None
         self.are_answered = False
-        self._write = write
-        self._is_deaf = is_deaf
+        self._record = record
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._marks: deque[_Mark] = deque()
+        self._marks: list[_Mark] = []  # a deque would take ten times as much while it is empty
         self._asked_after = 0
         self._barrier: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -61,8 +75,8 @@ class Pings:
         self._asked_after = self.sent
         self._marks.append(_Mark(self._number, self.sent, self._loop.time()))
         if len(self._marks) > MARKS:
-            self._marks.popleft()
-        self._write(_payload(self._number))
+            del self._marks[0]
+        self._record.write_ping(_payload(self._number))
         return self._number
 
     def answered(self, payload: bytes) -> int | None:
@@ -72,8 +86,7 @@ class Pings:
         """
         for position, mark in enumerate(self._marks):
             if payload == _payload(mark.number):
-                for _ in range(position + 1):
-                    self._marks.popleft()
+                del self._marks[: position + 1]
                 self.are_answered = True
                 self.confirmed = mark.sent
                 self.latency = self._loop.time() - mark.at
@@ -103,7 +116,7 @@ class Pings:
         self._barrier = None
         if self._is_over or self.confirmed >= self.sent:
             return
-        if not self._is_deaf() or self.sent > self._asked_after:
+        if not self._record.is_paused or self.sent > self._asked_after:
             self.ping()
         self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_again)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Generator
 from threading import get_ident
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options
@@ -25,9 +25,12 @@ class _Written:
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
+    if TYPE_CHECKING:
+
+        def __await__(self) -> Generator[None, None, None]: ...
+    else:
+        # An empty iterator's own method: making a generator took a tenth of a send.
+        __await__ = staticmethod(().__iter__)
 
 
 WRITTEN: Final = _Written()
@@ -236,24 +239,25 @@ class Sender:
 
     def __call__(self, message: Sendable, /) -> _Written | _Drained:
         """Write a message; see `dromos.interfaces.Send`."""
-        if get_ident() != self._outlet.thread:
-            self._outlet.refuse_thread()
-        record = self._outlet.record if self._own is None else self._target()
-        if record is None or record.link is None:
+        outlet = self._outlet
+        if get_ident() != outlet.thread:
+            outlet.refuse_thread()
+        record = outlet.record if self._own is None else self._target()
+        if record is None or (link := record.link) is None:
             raise NotConnected
-        kind = type(message)
-        short = (kind is str or kind is bytes) and len(message) <= self._outlet.easy
-        if short and not record.writing.blocked:
-            record.link.send(message)
+        writing, kind = record.writing, type(message)
+        short = (kind is str or kind is bytes) and len(message) <= outlet.easy
+        if short and not writing.blocked:
+            link.send(message)
             record.pings.sent += 1
             # Asked again: this very write may have filled the buffer.
-            return _Drained(record) if record.writing.blocked else WRITTEN
-        size = self._outlet.check(message, record)
-        record.link.send(message)
+            return _Drained(record) if writing.blocked else WRITTEN
+        size = outlet.check(message, record)
+        link.send(message)
         record.pings.sent += 1
-        if not record.writing.blocked:
+        if not writing.blocked:
             return WRITTEN
-        record.writing.wrote(size)
+        writing.wrote(size)
         return _Drained(record)
 
     def close(self, code: int = 1000, reason: str = "") -> None:

@@ -7,7 +7,6 @@ arithmetic on delays.
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -92,6 +91,43 @@ class Watcher(Protocol):
 class Session:
     """One call of `maintain_websocket`, over as many links as it takes."""
 
+    __slots__ = (
+        "_asking",
+        "_attempts",
+        "_callbacks",
+        "_changed",
+        "_clocks",
+        "_close_frame",
+        "_close_within",
+        "_deciding",
+        "_endpoint_name",
+        "_flushing",
+        "_gap_since",
+        "_hurry",
+        "_inbox",
+        "_is_hurried",
+        "_lane",
+        "_links",
+        "_loop",
+        "_next_link",
+        "_next_ticket",
+        "_options",
+        "_outlet",
+        "_over",
+        "_parts",
+        "_policy",
+        "_since",
+        "_state",
+        "_tally",
+        "_tasks",
+        "_timer",
+        "_watchers",
+        "connection_id",
+        "ended",
+        "is_connected",
+        "number",
+    )
+
     def __init__(
         self,
         *,
@@ -113,7 +149,7 @@ class Session:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
         self._state: State | None = None
-        self._inbox: deque[heard.Event] = deque()
+        self._inbox: list[heard.Event] = []  # few at a time
         self._deciding = False
         self._links: dict[int, LinkRecord] = {}
         self._next_link = 1
@@ -124,7 +160,8 @@ class Session:
         self._clocks = self._loop.time(), parts.wall()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[Exception | None] = self._loop.create_future()
-        self._hurry: asyncio.Future[None] = self._loop.create_future()
+        self._is_hurried = False
+        self._hurry: asyncio.Future[None] | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
@@ -156,12 +193,15 @@ class Session:
             self._state, first = start(self._moment())
             self._carry_out((self._state, first))
             self._hear_all()  # somebody may have stopped it already
-            error = await asyncio.shield(self._over)
+            error = await self._over
             if isinstance(error, InteractionRequired) and error.connection_id is None:
                 error.connection_id = self.connection_id  # the core knows of no names
             await self._wind_down()
         except asyncio.CancelledError:
             cancelled = True
+            if self._over.cancelled():
+                # It went with our waiting for it.  A shield would take half a KiB all the while.
+                self._over = self._loop.create_future()
             if self.is_flushing:
                 await self._flushed()  # it has a limit of its own, and whoever set it stops us
             await self._close_now()
@@ -194,8 +234,7 @@ class Session:
     def stop_now(self) -> None:
         """End the session within `close_timeout`, whatever its handler does."""
         self.hear(heard.StopRequested())
-        if not self._hurry.done():
-            self._hurry.set_result(None)
+        self._hurry_up()
 
     def stop(self, code: int = 1000, reason: str = "") -> None:
         """End the session with a close frame; `run` returns when that is done."""
@@ -367,7 +406,7 @@ class Session:
         self._deciding = True
         try:
             while self._inbox and self._state is not None:
-                event = self._inbox.popleft()
+                event = self._inbox.pop(0)
                 self._carry_out(decide(self._policy, self._state, event, self._moment()))
         except Exception as error:
             self._crash(error)
@@ -380,8 +419,7 @@ class Session:
             final = PermanentError(f"defect in dromos: {error!r}")
             final.__cause__ = error
             self._over.set_result(final)
-        if not self._hurry.done():
-            self._hurry.set_result(None)
+        self._hurry_up()
 
     def _lane_ended(self, lane: asyncio.Task[None]) -> None:
         """Nobody else may end the lane: without it no callback would ever run again."""
@@ -411,7 +449,8 @@ class Session:
             case do.Announce(event):
                 self.emit(event)
             case do.Finish(error):
-                self._over.set_result(error)
+                if not self._over.done():  # it is, for a moment, once a cancellation is on its way
+                    self._over.set_result(error)
             case _:
                 # A link may have ended a moment ago; the news of it is in the inbox.
                 record = self._links.get(command.link)
@@ -689,10 +728,17 @@ class Session:
     async def _wind_down(self) -> None:
         """Let links end and the handler hear everything, until somebody is in a hurry."""
         settled = self._spawn(self._settle(), "settle")
-        await asyncio.wait((settled, self._hurry), return_when=asyncio.FIRST_COMPLETED)
+        self._hurry = self._loop.create_future()
+        if not self._is_hurried:
+            await asyncio.wait((settled, self._hurry), return_when=asyncio.FIRST_COMPLETED)
         if not settled.done():
             settled.cancel()
             await self._close_now()
+
+    def _hurry_up(self) -> None:
+        self._is_hurried = True
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
 
     async def _settle(self) -> None:
         for record in list(self._links.values()):
@@ -791,6 +837,8 @@ class Session:
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if task is self._asking:
+            self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash(error)
 

@@ -16,6 +16,13 @@ class Tally:
         last_error: What went wrong last.
     """
 
+    __slots__ = (
+        "_counted",
+        "_has_outbox",
+        "failed_in_a_row",
+        "last_error",
+    )
+
     def __init__(self, *, has_outbox: bool) -> None:
         self.failed_in_a_row = 0
         self.last_error: Exception | None = None

@@ -22,6 +22,17 @@ class WritingOwner(Protocol):
 class Writing:
     """Whether a link's write buffer is over its high-water mark, and whether it shrinks."""
 
+    __slots__ = (
+        "_loop",
+        "_mark",
+        "_progress_at",
+        "_record",
+        "_timeout",
+        "_timer",
+        "_waiters",
+        "blocked",
+    )
+
     def __init__(self, record: WritingOwner, timeout: float) -> None:
         self.blocked = False
         self._record = record

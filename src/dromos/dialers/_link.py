@@ -54,6 +54,8 @@ class PicowsLink(Conduct, WSListener):
         self._write = transport.send
         self._wire = transport.underlying_transport
         self._socket = self._wire.get_extra_info("socket")
+        # picows keeps both for as long as the link; nobody asks, and one holds the credentials.
+        del transport.request.headers, transport.response.headers
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Deliver a whole message; leave everything else to `_on_rare_frame`.
@@ -128,6 +130,13 @@ class PicowsLink(Conduct, WSListener):
             self._wire.set_protocol(Sips(self._wire.get_protocol()))
         super().pause_reading()
 
+    def resume_reading(self) -> None:
+        """Go on reading, with what was decrypted or received before the pause.  Idempotent."""
+        was_paused = self._paused
+        super().resume_reading()
+        if was_paused and self._transport.is_secure and not self._paused:
+            self._loop.call_soon(self._read_the_rest)
+
     def abort(self) -> None:
         """End the link at once, whatever waits to be written.  Idempotent."""
         if self._over is None:
@@ -152,6 +161,19 @@ class PicowsLink(Conduct, WSListener):
             self._write = refuse
             # picows sends its CLOSE only after this line of its log.
             self._loop.call_soon(self._disconnect)
+
+    def _read_the_rest(self) -> None:
+        """Take what TLS has kept since a pause.
+
+        aiofastnet 1.2 stops in the middle of its buffer when it is paused, and looks at the
+        rest only when the socket brings more: the end of a burst would wait for the next ping.
+        """
+        take = getattr(self._wire, "_do_read", None)
+        if take is not None and not self._wire.is_closing():
+            try:
+                take()
+            except Exception:
+                self.abort()  # as TLS does where it fails by itself
 
     def _on_rare_frame(self, frame: WSFrame) -> None:
         """Take a control frame, a fragment, or a frame that breaks a rule."""

@@ -1,0 +1,1 @@
+"""What this library costs, beside others that do the same: `make bench`."""
