@@ -359,7 +359,8 @@ class Session:
             case do.Announce(event):
                 self.emit(event)
             case do.Finish(error):
-                self._over.set_result(error)
+                if not self._over.done():  # cancelled in this very turn: that goes first
+                    self._over.set_result(error)
             case _:
                 # A link may have ended a moment ago; the news of it is in the inbox.
                 record = self._links.get(command.link)
