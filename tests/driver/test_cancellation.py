@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dromos import HandshakeError
+from dromos import HandshakeError, PermanentError
 from dromos.events import AttemptStarted, HandedOver, LinkLost, MessagesDropped, RetryScheduled
 from dromos.testing.memory import HANG, FarEnd, echo
 from tests.driver.harness import URL, Notes, Stage, Tokens, until
@@ -95,6 +95,22 @@ async def test_while_on_connect_runs() -> None:
     assert took <= CLOSE_TIMEOUT
     assert ["connect", "disconnect"] == stage.handler.names
     assert closed_politely(stage)
+
+
+async def test_in_the_turn_in_which_the_session_ends_by_itself() -> None:
+    """The cancellation goes first; the handler hears of one end, and nothing is left."""
+    stage = Stage()
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    (session,) = stage.bridge._sessions.values()
+
+    stage.task.cancel()  # type: ignore[union-attr]
+    session.handler_failed("on_message", PermanentError("enough"))
+    crashed = session._is_hurried
+    await cancelled(stage)
+
+    assert not crashed
+    assert ["connect", "disconnect"] == stage.handler.names
 
 
 async def test_while_open() -> None:

@@ -449,7 +449,7 @@ class Session:
             case do.Announce(event):
                 self.emit(event)
             case do.Finish(error):
-                if not self._over.done():  # it is, for a moment, once a cancellation is on its way
+                if not self._over.done():  # cancelled in this very turn: that goes first
                     self._over.set_result(error)
             case _:
                 # A link may have ended a moment ago; the news of it is in the inbox.
