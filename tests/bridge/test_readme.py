@@ -1,4 +1,4 @@
-"""The example at the top of the README is the specification's, and it runs."""
+"""Every example of the README runs, and its links and commands are there."""
 
 import ast
 import asyncio
@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from dromos import Bridge, Handler
+from dromos.cli.commands import cli
+from dromos.oauth import StaticToken
 from dromos.testing import FarSide, Gateway
 from tests.oauth.token_server import TokenServer
 
@@ -27,11 +30,18 @@ def addressed(source: str, gateway: Gateway, far: FarSide) -> str:
     return source.replace("wss://external.system.com/ws", far.url)
 
 
-async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    """B26: the original's example does not compile.  Only the addresses are changed."""
+class Agent(Handler):
+    """Does nothing."""
+
+
+FIRST, HANDLER, GROUP, SOURCE, THREADS, ALONE = range(6)
+
+
+async def play(number: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run an example until it has said hello and printed an answer, cancel it; what it printed."""
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:
         gateway.add("your-connection-id", lifetime=3600)
-        tree = ast.parse(addressed(example(), gateway, far))
+        tree = ast.parse(addressed(example(number), gateway, far))
         last = tree.body.pop()
         assert "asyncio.run(main())" == ast.unparse(last)
         names: dict[str, Any] = {}
@@ -49,33 +59,36 @@ async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        out += capsys.readouterr().out
-
-    assert "disconnected None" in out
+        return out + capsys.readouterr().out
 
 
-async def test_the_example_of_an_object_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
-        gateway.add("your-connection-id", lifetime=3600)
-        tree = ast.parse(addressed(example(1), gateway, far))
-        assert "asyncio.run(main())" == ast.unparse(tree.body.pop())
+async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the addresses are changed."""
+    assert "received welcome\n" == await play(FIRST, capsys)
+
+
+async def test_the_specifications_example_runs_as_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """B26: the original's example does not compile."""
+    assert "disconnected None" in await play(HANDLER, capsys)
+
+
+async def test_the_example_of_a_group_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    async with FarSide() as far:
+        far.accept_then_close(1008, "not you")
         names: dict[str, Any] = {}
-        exec(compile(tree, str(README), "exec"), names)
-        task = asyncio.get_running_loop().create_task(names["main"]())
-        link = await far.wait_for_link(1)
-        await far.wait_for(lambda: link.received == ["hello from agent"])
-        link.send("welcome")
-        link.send("goodbye")
-        async with asyncio.timeout(10):
-            await task
+        exec(compile(example(GROUP), str(README), "exec"), names)
+        async with asyncio.timeout(10), Bridge(StaticToken("any")) as bridge:
+            await names["keep"](bridge, {"c-1": far.url}, Agent)
 
-    assert "received welcome\nreceived goodbye\n2 messages\n" == capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("c-1 link closed by the far side (1008 not you)")
 
 
 async def test_the_example_of_another_source_runs() -> None:
     async with TokenServer() as server:
         names: dict[str, Any] = {}
-        source = example(2).replace("https://login.example.com", server.url)
+        source = example(SOURCE).replace("https://login.example.com", server.url)
         exec(compile(source, str(README), "exec"), names)
 
         assert "at-1" == (await names["tokens"].get_token()).access_token
@@ -84,7 +97,7 @@ async def test_the_example_of_another_source_runs() -> None:
 async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) -> None:
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:
         gateway.add("your-connection-id", lifetime=3600)
-        code = compile(addressed(example(3), gateway, far), str(README), "exec")
+        code = compile(addressed(example(THREADS), gateway, far), str(README), "exec")
         thread = asyncio.get_running_loop().create_task(asyncio.to_thread(exec, code, {}))
         link = await far.wait_for_link(1)
         await far.wait_for(lambda: link.received == ["hello from agent"])
@@ -96,7 +109,7 @@ async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(example(4), str(README), "exec"), {})
+    exec(compile(example(ALONE), str(README), "exec"), {})
 
     out = capsys.readouterr().out
     assert "disconnected: link closed by the far side" in out
@@ -105,4 +118,16 @@ def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[st
 
 
 def test_every_python_example_is_run_here() -> None:
-    assert 5 == README.read_text().count("```python")
+    assert ALONE + 1 == README.read_text().count("```python")
+
+
+def test_every_link_leads_to_a_file() -> None:
+    links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"]+)", README.read_text())
+
+    assert [] == [link for link in links if not (README.parent / link).exists()]
+
+
+def test_the_commands_it_shows_are_those_there_are() -> None:
+    shown = set(re.findall(r"^\| `dromos (\w+)", README.read_text(), re.MULTILINE))
+
+    assert set(cli.commands) == shown
