@@ -127,12 +127,12 @@ def test_the_files_are_those_that_the_commands_name():
 
 async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
     desk = Desk(tmp_path)
-    log = tmp_path / "run.jsonl"
+    recording = tmp_path / "run.jsonl"
     world = await desk.start("world.py")
     async with ended(world):
         await desk.has_opened(8765)
         command = [*DROMOS, "run", "agent:Agent", "--config", "dromos.toml"]
-        agent = await desk.start(*command, to=log)
+        agent = await desk.start(*command, to=tmp_path / "agent.log")
         async with ended(agent):
             await desk.until("it is open", lambda s: s["state"] == "open")
             for path, told in answers().items():
@@ -159,12 +159,13 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
     assert "received hello from agent" in lines
     assert "disconnected: None" == lines[-1]
     # The far side closes links with 4401 when their token has expired: none was open so long.
-    events = [json.loads(line) for line in log.read_text().splitlines()]
+    events = [json.loads(line) for line in recording.read_text().splitlines()]
     gaps = [event for event in events if event.get("event") == "bridge.disconnected"]
     assert gaps
     assert not any(event.get("code") == 4401 for event in events)
     timeline = await desk.start(*DROMOS, "timeline", "run.jsonl", "-o", "run.svg")
     assert (b"", None) == await timeline.communicate()
+    assert "messages/s" in (tmp_path / "run.svg").read_text()
     assert "svg" in ElementTree.parse(tmp_path / "run.svg").getroot().tag
 
 

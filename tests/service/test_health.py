@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import sys
 
 import pytest
@@ -246,17 +245,6 @@ async def test_without_the_prometheus_client_it_says_what_to_install(monkeypatch
 
     assert 404 == answer.status
     assert 'pip install "dromos[prometheus]"' in answer.text
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("dromos.service.page") is not None, reason="there is a page"
-)
-async def test_without_a_page_it_says_where_to_look():
-    async with world(0) as (_, _, _, health):
-        answer = await ask(health.port, "/")
-
-    assert 404 == answer.status
-    assert "/sessions" in answer.text
 
 
 # --- What it stands -------------------------------------------------------------------------------

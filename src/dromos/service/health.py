@@ -1,15 +1,15 @@
 """What the health port answers to each path."""
 
-import importlib.util
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 from dromos._http_server import Reply, Request
 from dromos.bridge import Bridge
+from dromos.service.page import page
 from dromos.service.sessions import is_ready, sessions
 
 __all__ = ["Health"]
@@ -83,16 +83,13 @@ class Health:
             offset, limit = _numbers(request.target)
         except ValueError as error:
             return _text(400, str(error))
-        page = self._bridge.snapshots(offset=offset, limit=limit)
-        body = sessions(page, self._bridge.vitals(), now=time.time(), offset=offset)
+        chosen = self._bridge.snapshots(offset=offset, limit=limit)
+        body = sessions(chosen, self._bridge.vitals(), now=time.time(), offset=offset)
         return _reply(200, "application/json", json.dumps(body).encode())
 
     def _page(self, _: Request) -> Reply:
-        made = _own_page()
-        if made is None:
-            return _text(404, "there is no page in this version; /sessions has what it would show")
         policy = {"Content-Security-Policy": _POLICY}
-        return _reply(200, "text/html; charset=utf-8", made, **policy)
+        return _reply(200, "text/html; charset=utf-8", page(), **policy)
 
 
 def _numbers(target: str) -> tuple[int, int]:
@@ -110,15 +107,6 @@ def _numbers(target: str) -> tuple[int, int]:
 
 
 _USUAL: Final = (("offset", 0), ("limit", PAGE))
-
-
-def _own_page() -> bytes | None:
-    """The page for people, where this installation has one."""
-    if importlib.util.find_spec("dromos.service.page") is None:
-        return None
-    module: Any = importlib.import_module("dromos.service.page")
-    made: bytes = module.page()
-    return made
 
 
 def _metrics(request: Request) -> Reply:
