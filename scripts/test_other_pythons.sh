@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests on every supported CPython of this machine but the one of .venv, one after the other.
+# Runs the tests on every supported CPython of this machine but the one of .venv.
 #   scripts/test_other_pythons.sh [PYTEST ARGUMENTS...]
 # Leaves the tests marked `slow`, and the deepest searches, to the main run. Set PYTHONS to choose, e.g. PYTHONS="3.13".
 set -euo pipefail
@@ -21,24 +21,38 @@ sys.exit(sys.implementation.name != 'cpython' or '%d.%d' % sys.version_info[:2] 
     return 1
 }
 
-failed=0
-for wanted in ${PYTHONS:-3.11 3.12 3.13 3.14}; do
-    [ "$wanted" != "$here" ] || continue
-    if ! python=$(find_python "$wanted"); then
-        echo "CPython $wanted: skipped: no CPython $wanted on this machine"
-        continue
-    fi
-    env=.venv-$wanted
+run() {             # run 3.12 PYTHON [PYTEST ARGUMENTS...]: set up, test, and say how it went
+    local wanted=$1 python=$2 env=.venv-$1 code=0 output
+    shift 2
     if [ ! -e "$env/ready" ] || [ requirements-test.lock -nt "$env/ready" ] || [ pyproject.toml -nt "$env/ready" ]; then
         "$python" -m venv --clear "$env"
         "$env/bin/pip" install --quiet --disable-pip-version-check -r requirements-test.lock
         "$env/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
         touch "$env/ready"
     fi
-    code=0
     # shellcheck disable=SC2086   # settings, as NAME=VALUE words
     output=$(env ${SHALLOW:-} "$env/bin/python" -m pytest -q -m "not slow" -p no:cacheprovider "$@" 2>&1) || code=$?
-    [ "$code" = 0 ] || { echo "$output"; failed=1; }
+    [ "$code" = 0 ] || echo "$output"
     echo "CPython $wanted: $(tail -n 1 <<<"$output")"
+    return "$code"
+}
+
+# Side by side, since most tests wait more than they compute; what each says comes in one piece.
+said=$(mktemp -d)
+trap 'rm -rf "$said"' EXIT
+declare -A running
+for wanted in ${PYTHONS:-3.11 3.12 3.13 3.14}; do
+    [ "$wanted" != "$here" ] || continue
+    if ! python=$(find_python "$wanted"); then
+        echo "CPython $wanted: skipped: no CPython $wanted on this machine"
+        continue
+    fi
+    run "$wanted" "$python" "$@" >"$said/$wanted" 2>&1 &
+    running[$wanted]=$!
+done
+failed=0
+for wanted in "${!running[@]}"; do
+    wait "${running[$wanted]}" || failed=1
+    cat "$said/$wanted"
 done
 exit "$failed"
