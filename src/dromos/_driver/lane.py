@@ -1,6 +1,7 @@
 """Runs a handler's callbacks, one at a time and in the order of events."""
 
 import asyncio
+import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Hashable
@@ -13,6 +14,7 @@ from dromos._driver.callbacks import Callback, Callbacks, stray, stray_cancellat
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
+from dromos._driver.stepping import Stepper, Waiting
 from dromos.errors import ConnectionClosed
 from dromos.model import Message, Token
 
@@ -74,6 +76,7 @@ class Lane:
     """
 
     __slots__ = (
+        "_begun",
         "_callbacks",
         "_connected",
         "_direct",
@@ -86,6 +89,7 @@ class Lane:
         "_overlap",
         "_owner",
         "_spawn",
+        "_stepper",
         "_steps",
         "_task",
         "method",
@@ -111,12 +115,15 @@ class Lane:
         # A plain function may still return an awaitable; a first call tells whether it does.
         self._may_be_direct = False
         self._direct: LinkRecord | None = None
+        self._begun: Waiting | None = None
         self.method = "on_connect"
 
     def start(self, spawn: Callable[..., asyncio.Task[None]]) -> asyncio.Task[None]:
         """Begin to run callbacks."""
+        context = contextvars.copy_context()
         self._spawn = spawn
-        self._task = spawn(self._run(), "lane")
+        self._task = spawn(self._run(), "lane", context)
+        self._stepper = Stepper(self._task.get_loop(), self._task, context)
         return self._task
 
     # What the session orders
@@ -215,6 +222,11 @@ class Lane:
         running = [task for task in tasks if task is not None and not task.done()]
         for task in running:
             task.cancel()
+        if self._begun is not None:
+            # The task has not come to it yet.  It is to hear of the cancellation where it waits.
+            begun = self._spawn(self._await_result(self._begun), "callback")
+            asyncio.get_running_loop().call_soon(begun.cancel)
+            running.append(begun)
         now = asyncio.get_running_loop().time
         if running:
             # A callback that swallows its cancellation must not eat all the time there is.
@@ -307,12 +319,24 @@ class Lane:
             record.deliver_directly(functools.partial(self._deliver_first, record))
         elif self._callbacks.tap is not None:
             record.deliver_directly(self._deliver_untapped)
+        elif self._callbacks.is_async:
+            record.deliver_directly(self._begin)
         else:
             record.deliver_directly(self._callbacks.on_message)
 
+    def _begin(self, message: Message) -> object:
+        """Run an `async def on_message` up to where it waits: most have nothing to wait for.
+
+        Those need no queue and no switch of tasks.  What is left of another one is the task's.
+        """
+        return self._stepper.begin(self._callbacks.on_message(message))
+
     def _deliver_untapped(self, message: Message) -> object:
         tap = self._callbacks.tap
-        return None if tap is not None and tap(message) else self._callbacks.on_message(message)
+        if tap is not None and tap(message):
+            return None
+        take = self._begin if self._callbacks.is_async else self._callbacks.on_message
+        return take(message)
 
     def _deliver_first(self, record: LinkRecord, message: Message) -> object:
         if not self._is_first(record, message):
@@ -356,7 +380,7 @@ class Lane:
                 result = self._callbacks.on_message(message)
                 if inspect.isawaitable(result):
                     self._callbacks.is_async = True
-                    self._may_be_direct = False
+                    self._may_be_direct = type(result) is CoroutineType
                     await result
                 else:
                     self._may_be_direct = not self._callbacks.is_async
@@ -384,11 +408,13 @@ class Lane:
         """Await what a plain `on_message` returned after all, before its next message."""
         if inspect.isawaitable(result):
             self._callbacks.is_async = True
-            self._may_be_direct = False
+            self._begun = result if isinstance(result, Waiting) else None
+            self._direct = None  # nothing more goes straight, before it ends
             record.deliver_held()
             record.put(lambda: self._await_result(result))
 
     async def _await_result(self, result: Awaitable[object]) -> None:
+        self._begun = None
         self.method = "on_message"
         try:
             with stray_cancellation("on_message"):

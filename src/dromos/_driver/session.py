@@ -8,6 +8,7 @@ arithmetic on delays.
 import asyncio
 import functools
 from collections.abc import Coroutine
+from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -829,8 +830,11 @@ class Session:
         if closings:
             await asyncio.wait(closings, timeout=max(0.0, within))
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = self._loop.create_task(coroutine, name=f"dromos-{self.number}-{name}")
+    def _spawn(
+        self, coroutine: Coroutine[Any, Any, None], name: str, context: Context | None = None
+    ) -> asyncio.Task[None]:
+        name = f"dromos-{self.number}-{name}"
+        task = self._loop.create_task(coroutine, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
         return task

@@ -1,0 +1,193 @@
+"""An `async def on_message` begins as its message comes, and the order of callbacks holds."""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from dromos import Send
+from dromos.events import HandlerFailed
+from dromos.model import Message
+from tests.driver.harness import Notes, Stage, until
+
+pytestmark = pytest.mark.looptime
+
+bound = contextvars.ContextVar[str]("bound")
+
+
+class Agent(Notes):
+    """Does with each message what it is made with, and notes when that begins and ends."""
+
+    def __init__(self, work: Callable[[str], Awaitable[object]]) -> None:
+        super().__init__()
+        self.work = work
+        self.said: list[str] = []
+        self.tasks: set[asyncio.Task[object] | None] = set()
+
+    async def on_connect(self, send: Send) -> None:
+        bound.set("by on_connect")
+        self.tasks.add(asyncio.current_task())
+        await super().on_connect(send)
+
+    async def on_message(self, message: Message) -> None:
+        assert isinstance(message, str)
+        self.tasks.add(asyncio.current_task())
+        self.said.append(f"begin {message}")
+        try:
+            await self.work(message)
+        except asyncio.CancelledError:
+            self.said.append(f"cancelled {message}")
+            raise
+        self.said.append(f"end {message}")
+
+    async def on_disconnect(self, error: Exception | None) -> None:
+        self.said.append("disconnect")
+        await super().on_disconnect(error)
+
+
+async def nothing(message: str) -> None:
+    """Wait for nothing."""
+
+
+async def warm(agent: Agent) -> Stage:
+    """A session whose link hands its messages straight to the handler."""
+    it = Stage(handler=agent)
+    it.start()
+    await until(lambda: agent.sends)
+    it.far.send("first")
+    await until(lambda: "end first" in agent.said)
+    await asyncio.sleep(0)
+    agent.said.clear()
+    return it
+
+
+async def test_what_waits_for_nothing_is_over_before_the_loop_turns() -> None:
+    agent = Agent(nothing)
+    it = await warm(agent)
+    link = it.link
+    heard: list[str] = []
+    link.deliver_to(lambda message, take=link._deliver: (take(message), heard.extend(agent.said)))
+    it.far.send("now")
+    await until(lambda: heard)
+
+    assert ["begin now", "end now"] == heard
+    await it.cancel()
+
+
+async def test_it_runs_as_the_task_and_in_the_context_of_all_callbacks() -> None:
+    seen: list[str] = []
+
+    async def look(message: str) -> None:
+        seen.append(bound.get("nowhere"))
+        async with asyncio.timeout(1):  # which needs a task to cancel
+            await nothing(message)
+        bound.set(message)
+
+    agent = Agent(look)
+    it = await warm(agent)
+    it.far.send("second")
+    it.far.send("third")
+    await until(lambda: "end third" in agent.said)
+    await it.cancel()
+
+    assert 1 == len(agent.tasks)
+    assert ["by on_connect", "first", "second"] == seen
+    assert [] == it.of(HandlerFailed)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5])
+async def test_the_next_one_begins_when_one_that_waits_has_ended(seconds: float) -> None:
+    agent = Agent(lambda message: asyncio.sleep(seconds if message != "first" else 0))
+    it = await warm(agent)
+    for message in ("a", "b", "c"):
+        it.far.send(message)
+    await until(lambda: "end c" in agent.said)
+    await it.cancel()
+
+    assert [f"{what} {m}" for m in "abc" for what in ("begin", "end")] == agent.said[:6]
+
+
+async def test_what_one_raises_after_its_wait_is_told_and_the_link_goes_on() -> None:
+    async def fail(message: str) -> None:
+        if message == "bad":
+            await asyncio.sleep(1)
+            raise LookupError(message)
+
+    agent = Agent(fail)
+    it = await warm(agent)
+    it.far.send("bad")
+    it.far.send("good")
+    await until(lambda: "end good" in agent.said)
+    await it.cancel()
+
+    assert ["LookupError('bad')"] == [repr(event.error) for event in it.of(HandlerFailed)]
+
+
+async def test_a_cancellation_in_the_turn_in_which_it_began_is_heard_where_it_waits() -> None:
+    agent = Agent(lambda message: asyncio.sleep(60 if message != "first" else 0))
+    it = await warm(agent)
+    # Both are due in the next turn, in this order; the lane would go on in the one after.
+    asyncio.get_running_loop().call_soon(it.link._on_message, "cut short", 1, 9)
+    await it.cancel()
+
+    assert ["begin cut short", "cancelled cut short", "disconnect"] == agent.said
+
+
+async def test_what_another_task_reads_waits_for_its_turn() -> None:
+    agent = Agent(nothing)
+    it = await warm(agent)
+    it.link._on_message("one", 1, 3)
+    it.far.send("two")
+    assert [] == agent.said
+    await until(lambda: "end two" in agent.said)
+    await it.cancel()
+
+    assert ["begin one", "end one", "begin two", "end two", "disconnect"] == agent.said
+    assert 1 == len(agent.tasks)
+
+
+async def test_one_that_waits_is_cancelled_with_the_session() -> None:
+    agent = Agent(lambda message: asyncio.sleep(60 if message != "first" else 0))
+    it = await warm(agent)
+    it.far.send("cut short")
+    await until(lambda: agent.said)
+    await asyncio.sleep(1)
+    await it.cancel()
+
+    assert ["begin cut short", "cancelled cut short", "disconnect"] == agent.said
+
+
+async def test_one_that_goes_on_after_its_cancellation_is_waited_for() -> None:
+    async def stubborn(message: str) -> None:
+        if message != "first":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await asyncio.sleep(1)
+                agent.said.append("cleaned up")
+                raise
+
+    agent = Agent(stubborn)
+    it = await warm(agent)
+    it.far.send("cut short")
+    await until(lambda: agent.said)
+    await it.cancel()
+
+    assert ["begin cut short", "cleaned up", "cancelled cut short", "disconnect"] == agent.said
+
+
+async def test_one_that_bears_failure_after_failure_goes_on() -> None:
+    async def persistent(message: str) -> None:
+        for _ in range(3000 if message != "first" else 0):  # more than frames may be nested
+            failing = asyncio.get_running_loop().create_future()
+            failing.set_exception(LookupError())
+            with suppress(LookupError):
+                await failing
+
+    agent = Agent(persistent)
+    it = await warm(agent)
+    it.far.send("second")
+    await until(lambda: "end second" in agent.said)
+    await it.cancel()
