@@ -40,7 +40,7 @@ from dromos.model import (
     Token,
     Verdict,
 )
-from dromos.snapshot import Census, Counters, Snapshot
+from dromos.snapshot import Census, Counters, Snapshot, Vitals
 
 if TYPE_CHECKING:
     from dromos.config import Config
@@ -82,6 +82,7 @@ __all__ = [
     "TokenProvider",
     "TokenSource",
     "Verdict",
+    "Vitals",
     "__version__",
     "run",
 ]

@@ -43,6 +43,7 @@ NAMES = {
     "TokenProvider",
     "TokenSource",
     "Verdict",
+    "Vitals",
     "__version__",
     "run",
 }

@@ -1358,6 +1358,16 @@ SAMPLES: Final[dict[str, Callable[[], Any]]] = {
     "RetryPolicy": RetryPolicy,
     "SendBufferFull": lambda: dromos.SendBufferFull(size=1, buffered=2, limit=3),
     "Census": lambda: dromos.Census(at=0.0, states={"open": 1}),
+    # It only refers to secrets.  A URL stands in it as it was written, though not in its repr.
+    "Config": lambda: dromos.Config.from_env(
+        environ={
+            "DROMOS_ISSUER": "https://login.example.com",
+            "DROMOS_CLIENT_ID": "c",
+            "DROMOS_CLIENT_SECRET_ENV": "THE_SECRET",
+            "THE_SECRET": canary("client secret"),
+        }
+    ),
+    "Vitals": dromos.Vitals,
     "SessionFailure": lambda: dromos.SessionFailure(
         connection_id="c", session=1, endpoint="wss://far/", error=PermanentError("x"), at=0.0
     ),
