@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
@@ -60,7 +61,7 @@ from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
 from dromos.snapshot import Census, Snapshot, Vitals
 from dromos.telemetry.figures import count_events
-from dromos.telemetry.logs import adapt, log_events
+from dromos.telemetry.logs import adapt, log_events, log_failures
 
 __all__ = ["Bridge", "is_hopeless", "is_hopeless_dial", "may_heal"]
 
@@ -126,7 +127,8 @@ class Bridge:
             tokens: Where tokens come from, such as `dromos.oauth.OAuthClient`, or any
                 object with `async get_token(connection_id)`.
             logger: A structured logger, or one of stdlib or structlog as it is.
-                None (default) logs nothing.
+                None (default) logs nothing but what your own code raises: that goes to the
+                logger `dromos` of stdlib.
             metrics: The four figures of the specification.  None (default) counts nothing.
             on_event: Called with each `dromos.events.BridgeEvent`.
             dialer: What opens links.  None (default) is a `dromos.dialers.PicowsDialer`.
@@ -172,6 +174,8 @@ class Bridge:
             _check_part("dialer", dialer, "dial")
         if on_event is not None and not callable(on_event):
             raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
+        if inspect.iscoroutinefunction(on_event):
+            raise TypeError("on_event must be a plain function, not async def: nobody awaits it")
         check_verdicts(verdicts)
         self._options = SessionOptions(
             retry_policy=RetryPolicy() if retry_policy is None else retry_policy,
@@ -678,8 +682,7 @@ def _observers(
     logger: object, metrics: Metrics | None, on_event: Observer | None
 ) -> list[Callable[[BridgeEvent], None]]:
     observers: list[Callable[[BridgeEvent], None]] = []
-    if logger is not None:
-        observers.append(log_events(adapt(logger)))
+    observers.append(log_failures() if logger is None else log_events(adapt(logger)))
     if metrics is not None:
         _check_part(
             "metrics",

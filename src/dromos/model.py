@@ -53,13 +53,17 @@ def seconds(name: str, value: object, *, least: float = 0.0, above: float | None
         raise TypeError(
             f"{name} must be seconds as a number or a timedelta, not {type(value).__name__}"
         )
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, not {value}")
     if above is not None and value <= above:
         raise ValueError(f"{name} must be more than {above:g} s, not {value:g}")
     if value < least:
         raise ValueError(f"{name} must be at least {least:g} s, not {value:g}")
-    return float(value)
+    return value
 
 
 def in_seconds(value: Seconds) -> float:

@@ -1,5 +1,6 @@
 """Bad input: a clear error that names the argument, at once, and never a secret."""
 
+import asyncio
 import logging
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ URL = "wss://far.example/ws"
         ({"logger": object()}, TypeError),
         ({"metrics": object()}, TypeError),
         ({"on_event": 3}, TypeError),
+        ({"on_event": asyncio.sleep}, TypeError),
         ({"dialer": object()}, TypeError),
         ({"retry_policy": "often"}, TypeError),
         ({"verdicts": 1008}, TypeError),
@@ -75,6 +77,7 @@ def test_a_token_source_without_the_methods_is_refused(tokens: Any) -> None:
         ({"min_backoff": -1}, ValueError),
         ({"min_backoff": "1"}, TypeError),
         ({"max_backoff": 0.5}, ValueError),
+        ({"max_backoff": 10**400}, ValueError),
         ({"jitter": "half"}, ValueError),
         ({"jitter": -1}, ValueError),
         ({"stable_after": None}, TypeError),

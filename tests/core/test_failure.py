@@ -580,3 +580,9 @@ def test_an_error_without_words_is_named_by_its_class() -> None:
     error = over(Past(), token(KeyError()))
 
     assert "KeyError; there was never a token" == str(error)
+
+
+def test_what_a_stranger_says_comes_with_what_it_is() -> None:
+    error = over(Past(), token(KeyError("k")))
+
+    assert "KeyError: 'k'; there was never a token" == str(error)

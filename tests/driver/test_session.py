@@ -1,6 +1,7 @@
 """A session's life, in virtual time."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -571,3 +572,29 @@ async def test_a_gap_is_measured() -> None:
     gaps = [event.gap for event in stage.of(Connected)]
     assert None is gaps[0]
     assert 3.0 == pytest.approx(gaps[1], abs=0.1)
+
+
+@pytest.mark.parametrize("method", ["on_connect", "on_message"])
+async def test_without_a_logger_what_a_handler_raises_is_logged_and_nothing_else(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Mistaken(Notes):
+        """Has a mistake in one of its methods."""
+
+    async def fail(self: Notes, value: Any) -> None:
+        raise LookupError("a mistake")
+
+    setattr(Mistaken, method, fail)
+    it = Stage(handler=Mistaken())
+    with caplog.at_level(logging.DEBUG, "dromos"):
+        it.start()
+        await until(lambda: it.dialer.links)
+        await asyncio.sleep(0.1)
+        it.far.send("hello")
+        await until(lambda: caplog.records)
+        await it.cancel()
+
+    first, *others = [record for record in caplog.records if record.name == "dromos"]
+    assert first.getMessage().startswith("bridge.handler_failed")
+    assert first.exc_info is not None
+    assert all(record.getMessage().startswith("bridge.handler_failed") for record in others)

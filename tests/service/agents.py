@@ -70,6 +70,22 @@ class Wrong(Agent):
         raise LookupError(message)
 
 
+class Stuck(Agent):
+    """Will not be cancelled."""
+
+    async def on_message(self, message):
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+
+class InThread(Agent):
+    """Does its work in a thread, which nothing can cancel."""
+
+    async def on_message(self, message):
+        await asyncio.to_thread(time.sleep, 60)
+
+
 def make():
     return Agent()
 

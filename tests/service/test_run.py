@@ -125,6 +125,23 @@ async def test_what_can_not_be_delivered_in_time_is_a_failure_that_is_said():
     assert "not everything that was sent was confirmed within 1.5 s" in it.told
 
 
+@pytest.mark.slow  # the whole time to drain passes
+@pytest.mark.parametrize(("name", "holder"), [("Stuck", "Stuck.on_message"), ("InThread", "run")])
+async def test_what_will_not_end_ends_at_the_deadline_and_is_named(name, holder, loop):
+    env = {"DROMOS_DRAIN_TIMEOUT": "1500ms", "DROMOS_LOOP": loop}
+    async with world(echo=True) as (gateway, far), agent(name, gateway, far, **env) as it:
+        await it.until_it_says("connected")
+        await far.wait_for(lambda: far.links[0].received)
+        await asyncio.sleep(0.2)  # for what comes back to reach the handler
+        it.signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            status = await it.end()
+
+    assert 1 == status
+    assert "not ended within 2.5 s, so the process exits; held up by" in it.told
+    assert holder in it.told
+
+
 # --- How it ends by itself ------------------------------------------------------------------------
 
 

@@ -6,7 +6,13 @@ from dromos._core import backoff
 from dromos._core.policy import Moment, Past, Policy
 from dromos._core.schedule import Lease, is_expired
 from dromos._core.verdict import Stage, asked_to_wait, judge
-from dromos.errors import ConnectionClosed, InteractionRequired, PermanentError, TokenError
+from dromos.errors import (
+    BridgeError,
+    ConnectionClosed,
+    InteractionRequired,
+    PermanentError,
+    TokenError,
+)
 from dromos.model import Verdict, in_seconds
 
 __all__ = ["FLAPPING", "SHORT", "Again", "Failure", "Over", "weigh"]
@@ -213,10 +219,16 @@ def _is_going_away(error: Exception) -> bool:
     return isinstance(error, ConnectionClosed) and error.code in (1001, 1012)
 
 
+def _in_words(error: Exception) -> str:
+    """What an error says; of a stranger's also what it is, since a KeyError is only a key."""
+    kind, text = type(error).__name__, str(error)
+    return text if text and isinstance(error, BridgeError) else f"{kind}: {text}" if text else kind
+
+
 def _final(error: Exception, why: str, verdict: Verdict) -> PermanentError:
     if isinstance(error, PermanentError):
         return error
-    message = f"{str(error) or type(error).__name__}; {why}"
+    message = f"{_in_words(error)}; {why}"
     final = PermanentError(message)
     if verdict is Verdict.INTERACTION:
         code = error.code if isinstance(error, TokenError) else None

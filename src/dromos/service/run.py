@@ -12,6 +12,7 @@ from dromos.bridge import Bridge
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
 from dromos.model import Seconds
+from dromos.service.deadline import Deadline
 from dromos.service.logs import set_up_logging
 from dromos.service.metrics import observed, prometheus
 from dromos.service.outcome import CLEAN, status_of
@@ -123,8 +124,15 @@ def run(
             raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
         elif config.service.record is not None:
             raise TypeError("record needs a bridge that run makes, to hear of its events")
+        deadline = Deadline()
         service = Service(
-            bridge, work, config.service, tokens=tokens, metrics=metrics, recording=recording
+            bridge,
+            work,
+            config.service,
+            tokens=tokens,
+            metrics=metrics,
+            recording=recording,
+            deadline=deadline,
         )
         loop_factory = _loop_factory(config.service.loop)
     except ConfigError as error:
@@ -132,7 +140,7 @@ def run(
         _log.error("%s", error)
         raise SystemExit(status_of(error)) from error
     set_up_logging(config.service.log_format, config.service.log_level)
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
+    with deadline, asyncio.Runner(loop_factory=loop_factory) as runner:
         status = runner.run(service.serve())
     if status != CLEAN:
         raise SystemExit(status)

@@ -10,6 +10,7 @@ from dromos.bridge import Bridge
 from dromos.config.errors import ConfigError
 from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
+from dromos.service.deadline import Deadline
 from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
 from dromos.service.pulse import Pulse
 from dromos.service.recording import Recording
@@ -41,6 +42,7 @@ class Service:
         tokens: object,
         metrics: "PrometheusMetrics | None",
         recording: Recording | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         """Open nothing.
 
@@ -53,6 +55,7 @@ class Service:
                 scrape.  None: nobody is.
             recording: Takes a sample of the sessions now and then, and is closed at the end.
                 None (default): nothing is recorded.
+            deadline: Set when the end begins.  None (default): the end takes what it takes.
         """
         self._bridge = bridge
         self._work = work
@@ -61,6 +64,7 @@ class Service:
         self._drain_within = in_seconds(settings.drain_timeout)
         self._metrics = metrics
         self._recording = recording
+        self._deadline = deadline
         self._told_to_stop = False
         if metrics is not None:
             metrics.watch(bridge)
@@ -143,6 +147,8 @@ class Service:
         """Drain, and return the status."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_within
+        if self._deadline is not None:
+            self._deadline.set(self._drain_within + GRACE)
         is_late = False
         try:
             await self._bridge.drain(self._drain_within)

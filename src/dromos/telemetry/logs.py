@@ -10,7 +10,7 @@ from dromos.events import BridgeEvent
 from dromos.interfaces import Logger
 from dromos.telemetry.facts import NAMES, facts, text_of
 
-__all__ = ["LEVELS", "NAMES", "adapt", "level_of", "log_events"]
+__all__ = ["LEVELS", "NAMES", "adapt", "level_of", "log_events", "log_failures"]
 
 LEVELS: Final[dict[type[BridgeEvent], int]] = {
     events.LatencyMeasured: logging.DEBUG,
@@ -67,6 +67,21 @@ def log_events(logger: Logger) -> Callable[[BridgeEvent], None]:
         _say(logger, level_of(event), event)
 
     return log
+
+
+def log_failures() -> Callable[[BridgeEvent], None]:
+    """Return an observer for who gave no logger: it logs what the user's own code raises.
+
+    A mistake in a handler changes nothing that could be seen otherwise: the link stays, or is
+    opened again and again.
+    """
+    log = log_events(_StdlibLogger(logging.getLogger("dromos")))
+
+    def observe(event: BridgeEvent) -> None:
+        if isinstance(event, events.HandlerFailed):
+            log(event)
+
+    return observe
 
 
 def adapt(logger: object) -> Logger:
