@@ -81,7 +81,7 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
 
 def _threads() -> Iterator[str]:
     """Name what the interpreter waits for: each thread that is no daemon, but the main one."""
-    frames = sys._current_frames()
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]  # documented all the same
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.main_thread():
             yield f"thread {thread.name}{_at(frames.get(thread.ident or 0))}"
