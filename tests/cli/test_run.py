@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 
 import pytest
 from tests.service.processes import ROOT, process, world
@@ -147,6 +148,29 @@ async def test_what_a_module_of_the_user_s_raises_is_shown_as_it_is(tmp_path):
 
     assert 1 == status
     assert "LookupError: my own fault" in it.told
+
+
+@pytest.mark.parametrize(
+    ("host", "status", "said"),
+    [
+        ("127.0.0.1", 1, "the health port {port} on 127.0.0.1 can't be opened: Address already in"),
+        ("192.0.2.1", 1, "the health port {port} on 192.0.2.1 can't be opened: "),
+        ("300.1.2.3", 78, "health_host must be an address to listen on, not '300.1.2.3'"),
+        ("a..b", 78, "health_host must be an address to listen on, not 'a..b'"),
+    ],
+)
+async def test_a_health_port_that_can_not_be_opened_is_named_with_its_options(host, status, said):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        health = ("--health-host", host, "--health-port", port)
+        async with dromos("run", f"{AGENTS}:return_at_once", "--token-env", "T", *health) as it:
+            ended = await it.end()
+
+    assert status == ended, it.told
+    assert said.format(port=port) in it.told
+    assert "health_host" in it.told
+    assert status == 78 or "health_port" in it.told
+    assert "Traceback" not in it.told
 
 
 # --- The options ----------------------------------------------------------------------------------
