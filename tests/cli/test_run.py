@@ -141,13 +141,48 @@ async def test_what_is_asked_for_wrongly_is_refused_in_words(arguments, status, 
     assert "Traceback" not in it.told
 
 
-async def test_what_a_module_of_the_user_s_raises_is_shown_as_it_is(tmp_path):
-    (tmp_path / "mine.py").write_text("raise LookupError('my own fault')\n")
-    async with dromos("run", "mine:agent", "--token-env", "T", cwd=tmp_path) as it:
+RAISING = {
+    "a class": ("class Agent:\n    def __init__(self):\n        {}\n", "ValueError('init')"),
+    "a function": ("def Agent():\n    {}\n", "KeyError('init')"),
+    "a module": ("{}\n", "LookupError('init')"),
+    "a module that wants another one": ("{}\n", "ModuleNotFoundError('init', name='far')"),
+    "a module that lacks something": ("{}\n", "AttributeError('init')"),
+}
+
+
+@pytest.mark.parametrize("place", RAISING)
+@pytest.mark.parametrize("way", ["agent", "handler", "provider"])
+async def test_what_the_user_s_code_raises_is_told_with_the_traceback_of_that(place, way, tmp_path):
+    text, error = RAISING[place]
+    (tmp_path / "mine.py").write_text(text.format(f"raise {error}"))
+    named = {"agent": "", "handler": 'handler = "mine:Agent"', "provider": ""}[way]
+    tokens = 'provider = "mine:Agent"' if way == "provider" else 'token_env = "T"'
+    (tmp_path / "dromos.toml").write_text(
+        f"[tokens]\n{tokens}\n[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n{named}\n"
+    )
+    agent = "mine:Agent" if way == "agent" else f"{AGENTS}:Agent"
+    async with dromos("run", agent, "--config", "dromos.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    kind = error.partition("(")[0]
+    assert 1 == status, it.told
+    assert it.log[0].startswith(f"dromos: mine:Agent raised {kind}: "), it.told
+    assert ["Traceback (most recent call last):", f'  File "{tmp_path}/mine.py"'] == [
+        it.log[1],
+        it.log[2].partition(",")[0],
+    ]
+    assert it.log[-1].startswith(f"{kind}: ")
+    assert 1 == it.told.count("  File ")
+
+
+async def test_a_class_that_wants_arguments_is_told_to(tmp_path):
+    (tmp_path / "mine.py").write_text("class Agent:\n    def __init__(self, name): ...\n")
+    more = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
+    async with dromos("run", "mine:Agent", *more, cwd=tmp_path) as it:
         status = await it.end()
 
     assert 1 == status
-    assert "LookupError: my own fault" in it.told
+    assert "dromos: mine:Agent raised TypeError: Agent.__init__() missing 1" in it.log[0]
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,10 @@ from dromos.cli.run import run_agent, service_options
 from dromos.cli.sources import Misuse, Tokens, source, token_options
 from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
+from dromos.cli.users_traceback import users_traceback
 from dromos.cli.watch import watch
 from dromos.config import ConfigError
+from dromos.config.errors import Raised
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
 
@@ -172,6 +174,10 @@ def _told() -> Generator[None, None, None]:
     except TokenError as error:
         is_final = is_hopeless(error)
         _leave(str(error), CONFIGURATION if is_final else FAILED)
+    except Raised as error:
+        click.echo(f"dromos: {escape(str(error))}", err=True)
+        click.echo(users_traceback(error), err=True, nl=False)
+        sys.exit(FAILED)
     except Misuse as error:
         raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:

@@ -113,6 +113,7 @@ class Config:
 
         Raises:
             ConfigError: If none is said, or several, or it can't work.
+            BridgeError: If a `provider` raises as it is imported or made; its cause is that.
         """
         try:
             return sources.source(self.tokens)
@@ -140,6 +141,7 @@ class Config:
 
         Raises:
             ConfigError: If it names none, or there is no such object.
+            BridgeError: If its module raises; its cause is that.
         """
         if connection.handler is None:
             raise ConfigError(f"connection {connection.id} has no handler", key="connections")
