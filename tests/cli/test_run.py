@@ -248,6 +248,90 @@ async def test_a_file_is_checked_whatever_the_environment_says(tmp_path):
     async with dromos("config", "--check", bad) as other:
         wrong = await other.end()
 
-    assert (0, [f"{good}: fine, with 1 connections"]) == (fine, it.lines)
+    assert (0, [f"{good}: fine; it names 1 connection"]) == (fine, it.lines)
     assert 78 == wrong
     assert f"{bad}, line 2: ping_interval must be seconds" in other.told
+
+
+CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[tokens]\ngateway = 'ftp://x'\n" + CONNECTION,
+            ", line 2: [tokens] gateway must start with",
+        ),
+        ("[tokens]\ngateway = 'ftp://x'\n", ", line 2: [tokens] gateway must start with"),
+        (
+            "[tokens]\ngateway = 'http://localhost'\ntoken_env = 'T'\n" + CONNECTION,
+            ", line 1: [tokens] say once where tokens come from",
+        ),
+        (CONNECTION, ": [tokens] say once where tokens come from"),
+        (
+            "[tokens]\nissuer = 'https://localhost'\n" + CONNECTION,
+            ", line 2: [tokens] issuer and token_url need client_id",
+        ),
+        ("[tokens]\ntoken_file = '/no'\n" + CONNECTION, ", line 2: [tokens] token_file: "),
+        ("[tokens]\ntoken_env = 'NO_SUCH'\n" + CONNECTION, ", line 2: [tokens] token_env: "),
+        (
+            "[tokens]\nprovider = 'nomod:X'\n" + CONNECTION,
+            ", line 2: [tokens] provider nomod:X can't be imported: No module named 'nomod'",
+        ),
+        (
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + CONNECTION + "handler = 'nomod:X'\n",
+            ", line 9: [[connections]] handler nomod:X can't be imported: No module named 'nomod'",
+        ),
+        (
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + "handler = 'os:sep'\n",
+            ", line 6: [[connections]] handler os:sep: a handler has on_connect",
+        ),
+        (
+            "[dialer]\nca_file = '/no'\n",
+            ", line 2: [dialer] ca_file /no can't be used",
+        ),
+    ],
+)
+async def test_a_check_refuses_what_a_run_would_refuse_at_once(text, said, tmp_path):
+    (tmp_path / "f.toml").write_text(text)
+    command = ("config", "--check", "f.toml")
+    async with dromos(*command, env={"T": "token"}, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status, it.told
+    assert it.told.startswith(f"dromos: f.toml{said}"), it.told
+    assert 1 == len(it.log)
+
+
+async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path):
+    (tmp_path / "mine.py").write_text(f"from {AGENTS} import Agent\nprint('imported')\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"127.0.0.1:{server.getsockname()[1]}"
+        one = f"[[connections]]\nid = 'c'\nurl = 'ws://{at}'\nhandler = 'mine:Agent'\n"
+        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{one}")
+        async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+            status = await it.end()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+    assert (0, ["imported", "f.toml: fine; it names 2 connections"]) == (status, it.lines), it.told
+
+
+async def test_a_check_of_an_empty_file_says_that_it_names_no_connections(tmp_path):
+    (tmp_path / "f.toml").write_text("")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert (0, ["f.toml: fine; it names no connections"]) == (status, it.lines), it.told
+
+
+async def test_a_check_shows_what_the_user_s_code_raises(tmp_path):
+    (tmp_path / "mine.py").write_text("raise ValueError('init')\n")
+    (tmp_path / "f.toml").write_text("[tokens]\nprovider = 'mine:Vault'\n")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 1 == status
+    assert "dromos: mine:Vault raised ValueError: init" == it.log[0]

@@ -118,7 +118,8 @@ class Config:
         try:
             return sources.source(self.tokens)
         except (ValueError, TypeError) as error:
-            raise ConfigError(str(error), key="tokens") from error
+            said = str(error).replace("base_url", "gateway")  # what the option is called here
+            raise ConfigError(said, key="tokens") from error
 
     def bridge(self, tokens: TokenProvider | TokenSource | None = None, **options: Any) -> Bridge:
         """Return a bridge with these options.

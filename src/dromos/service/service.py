@@ -196,8 +196,7 @@ def _unopened(error: OSError | UnicodeError, host: str, port: int) -> Exception:
     number = error.errno if isinstance(error, OSError) else None
     why = os.strerror(number) if number is not None and number > 0 else error
     return OSError(
-        f"the health port {port} on {host} can't be opened: {why}; "
-        "see health_port and health_host"
+        f"the health port {port} on {host} can't be opened: {why}; see health_port and health_host"
     )
 
 
