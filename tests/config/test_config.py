@@ -209,7 +209,7 @@ def test_a_source_that_can_not_work_is_a_configuration_error(settings, problem):
 
 
 def test_a_refusal_calls_the_gateway_what_the_option_is_called():
-    with pytest.raises(ConfigError, match="^gateway must start with http"):
+    with pytest.raises(ConfigError, match=r"^gateway must start with http"):
         Config(tokens=TokenSettings(gateway="ftp://x")).source()
 
 
@@ -218,7 +218,7 @@ def test_a_provider_that_raises_is_no_configuration_error(tmp_path, monkeypatch)
     (tmp_path / "raising_provider.py").write_text("def make():\n    raise ValueError('init')\n")
 
     with pytest.raises(
-        BridgeError, match="^raising_provider:make raised ValueError: init$"
+        BridgeError, match=r"^raising_provider:make raised ValueError: init$"
     ) as told:
         Config(tokens=TokenSettings(provider="raising_provider:make")).source()
 
