@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 
 import pytest
 from tests.service.processes import ROOT, process, world
@@ -140,13 +141,71 @@ async def test_what_is_asked_for_wrongly_is_refused_in_words(arguments, status, 
     assert "Traceback" not in it.told
 
 
-async def test_what_a_module_of_the_user_s_raises_is_shown_as_it_is(tmp_path):
-    (tmp_path / "mine.py").write_text("raise LookupError('my own fault')\n")
-    async with dromos("run", "mine:agent", "--token-env", "T", cwd=tmp_path) as it:
+RAISING = {
+    "a class": ("class Agent:\n    def __init__(self):\n        {}\n", "ValueError('init')"),
+    "a function": ("def Agent():\n    {}\n", "KeyError('init')"),
+    "a module": ("{}\n", "LookupError('init')"),
+    "a module that wants another one": ("{}\n", "ModuleNotFoundError('init', name='far')"),
+    "a module that lacks something": ("{}\n", "AttributeError('init')"),
+}
+
+
+@pytest.mark.parametrize("place", RAISING)
+@pytest.mark.parametrize("way", ["agent", "handler", "provider"])
+async def test_what_the_user_s_code_raises_is_told_with_the_traceback_of_that(place, way, tmp_path):
+    text, error = RAISING[place]
+    (tmp_path / "mine.py").write_text(text.format(f"raise {error}"))
+    named = {"agent": "", "handler": 'handler = "mine:Agent"', "provider": ""}[way]
+    tokens = 'provider = "mine:Agent"' if way == "provider" else 'token_env = "T"'
+    (tmp_path / "dromos.toml").write_text(
+        f"[tokens]\n{tokens}\n[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n{named}\n"
+    )
+    agent = "mine:Agent" if way == "agent" else f"{AGENTS}:Agent"
+    async with dromos("run", agent, "--config", "dromos.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    kind = error.partition("(")[0]
+    assert 1 == status, it.told
+    assert it.log[0].startswith(f"dromos: mine:Agent raised {kind}: "), it.told
+    assert ["Traceback (most recent call last):", f'  File "{tmp_path}/mine.py"'] == [
+        it.log[1],
+        it.log[2].partition(",")[0],
+    ]
+    assert it.log[-1].startswith(f"{kind}: ")
+    assert 1 == it.told.count("  File ")
+
+
+async def test_a_class_that_wants_arguments_is_told_to(tmp_path):
+    (tmp_path / "mine.py").write_text("class Agent:\n    def __init__(self, name): ...\n")
+    more = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
+    async with dromos("run", "mine:Agent", *more, cwd=tmp_path) as it:
         status = await it.end()
 
     assert 1 == status
-    assert "LookupError: my own fault" in it.told
+    assert "dromos: mine:Agent raised TypeError: Agent.__init__() missing 1" in it.log[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "status", "said"),
+    [
+        ("127.0.0.1", 1, "the health port {port} on 127.0.0.1 can't be opened: Address already in"),
+        ("192.0.2.1", 1, "the health port {port} on 192.0.2.1 can't be opened: "),
+        ("300.1.2.3", 78, "health_host must be an address to listen on, not '300.1.2.3'"),
+        ("a..b", 78, "health_host must be an address to listen on, not 'a..b'"),
+    ],
+)
+async def test_a_health_port_that_can_not_be_opened_is_named_with_its_options(host, status, said):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        health = ("--health-host", host, "--health-port", port)
+        async with dromos("run", f"{AGENTS}:return_at_once", "--token-env", "T", *health) as it:
+            ended = await it.end()
+
+    assert status == ended, it.told
+    assert said.format(port=port) in it.told
+    assert "health_host" in it.told
+    assert status == 78 or "health_port" in it.told
+    assert "Traceback" not in it.told
 
 
 # --- The options ----------------------------------------------------------------------------------
@@ -189,6 +248,90 @@ async def test_a_file_is_checked_whatever_the_environment_says(tmp_path):
     async with dromos("config", "--check", bad) as other:
         wrong = await other.end()
 
-    assert (0, [f"{good}: fine, with 1 connections"]) == (fine, it.lines)
+    assert (0, [f"{good}: fine; it names 1 connection"]) == (fine, it.lines)
     assert 78 == wrong
     assert f"{bad}, line 2: ping_interval must be seconds" in other.told
+
+
+CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[tokens]\ngateway = 'ftp://x'\n" + CONNECTION,
+            ", line 2: [tokens] gateway must start with",
+        ),
+        ("[tokens]\ngateway = 'ftp://x'\n", ", line 2: [tokens] gateway must start with"),
+        (
+            "[tokens]\ngateway = 'http://localhost'\ntoken_env = 'T'\n" + CONNECTION,
+            ", line 1: [tokens] say once where tokens come from",
+        ),
+        (CONNECTION, ": [tokens] say once where tokens come from"),
+        (
+            "[tokens]\nissuer = 'https://localhost'\n" + CONNECTION,
+            ", line 2: [tokens] issuer and token_url need client_id",
+        ),
+        ("[tokens]\ntoken_file = '/no'\n" + CONNECTION, ", line 2: [tokens] token_file: "),
+        ("[tokens]\ntoken_env = 'NO_SUCH'\n" + CONNECTION, ", line 2: [tokens] token_env: "),
+        (
+            "[tokens]\nprovider = 'nomod:X'\n" + CONNECTION,
+            ", line 2: [tokens] provider nomod:X can't be imported: No module named 'nomod'",
+        ),
+        (
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + CONNECTION + "handler = 'nomod:X'\n",
+            ", line 9: [[connections]] handler nomod:X can't be imported: No module named 'nomod'",
+        ),
+        (
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + "handler = 'os:sep'\n",
+            ", line 6: [[connections]] handler os:sep: a handler has on_connect",
+        ),
+        (
+            "[dialer]\nca_file = '/no'\n",
+            ", line 2: [dialer] ca_file /no can't be used",
+        ),
+    ],
+)
+async def test_a_check_refuses_what_a_run_would_refuse_at_once(text, said, tmp_path):
+    (tmp_path / "f.toml").write_text(text)
+    command = ("config", "--check", "f.toml")
+    async with dromos(*command, env={"T": "token"}, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status, it.told
+    assert it.told.startswith(f"dromos: f.toml{said}"), it.told
+    assert 1 == len(it.log)
+
+
+async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path):
+    (tmp_path / "mine.py").write_text(f"from {AGENTS} import Agent\nprint('imported')\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"127.0.0.1:{server.getsockname()[1]}"
+        one = f"[[connections]]\nid = 'c'\nurl = 'ws://{at}'\nhandler = 'mine:Agent'\n"
+        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{one}")
+        async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+            status = await it.end()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+    assert (0, ["imported", "f.toml: fine; it names 2 connections"]) == (status, it.lines), it.told
+
+
+async def test_a_check_of_an_empty_file_says_that_it_names_no_connections(tmp_path):
+    (tmp_path / "f.toml").write_text("")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert (0, ["f.toml: fine; it names no connections"]) == (status, it.lines), it.told
+
+
+async def test_a_check_shows_what_the_user_s_code_raises(tmp_path):
+    (tmp_path / "mine.py").write_text("raise ValueError('init')\n")
+    (tmp_path / "f.toml").write_text("[tokens]\nprovider = 'mine:Vault'\n")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 1 == status
+    assert "dromos: mine:Vault raised ValueError: init" == it.log[0]

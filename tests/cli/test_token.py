@@ -154,6 +154,32 @@ async def test_a_file_a_variable_and_a_source_of_ones_own(tmp_path: Path):
     assert (0, "from-c\n") == found[:2]
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("return 'CANARY-s3cr3t'", 78, "the token provider returned str instead of a Token"),
+        ("return None", 78, "the token provider returned NoneType instead of a Token"),
+        ("raise KeyError('k')", 1, "the token source raised KeyError: 'k'"),
+        ("raise TokenError('not now')", 1, "not now"),
+    ],
+)
+async def test_what_a_source_of_ones_own_does_wrong_is_said_in_a_line(
+    tmp_path: Path, body: str, status: int, said: str
+):
+    (tmp_path / "mine.py").write_text(
+        "from dromos import TokenError\n"
+        "class Vault:\n"
+        "    async def get_token(self, connection_id):\n"
+        f"        {body}\n"
+        "    refresh_connection = get_token\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+    for more in ((), ("--fresh",)):
+        found = await token("--provider", "mine:Vault", *more, PYTHONPATH=path)
+        assert (status, "", f"dromos: {said}\n") == found
+
+
 async def test_what_passes_is_1_and_what_stays_is_78(server: TokenServer):
     server.answers = [
         refusal("temporarily_unavailable", status=503),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dromos import Bridge, Config, Outbox, RetryPolicy, Verdict
+from dromos import Bridge, BridgeError, Config, Outbox, RetryPolicy, Verdict
 from dromos.config import (
     ConfigError,
     ConnectionSettings,
@@ -206,6 +206,29 @@ def test_each_source_of_tokens_is_made(tmp_path, monkeypatch):
 def test_a_source_that_can_not_work_is_a_configuration_error(settings, problem):
     with pytest.raises(ConfigError, match=problem):
         Config(tokens=TokenSettings(**settings)).source()
+
+
+def test_a_refusal_calls_the_gateway_what_the_option_is_called():
+    with pytest.raises(ConfigError, match=r"^gateway must start with http"):
+        Config(tokens=TokenSettings(gateway="ftp://x")).source()
+
+
+def test_a_provider_that_raises_is_no_configuration_error(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raising_provider.py").write_text("def make():\n    raise ValueError('init')\n")
+
+    with pytest.raises(
+        BridgeError, match=r"^raising_provider:make raised ValueError: init$"
+    ) as told:
+        Config(tokens=TokenSettings(provider="raising_provider:make")).source()
+
+    assert not isinstance(told.value, ConfigError)
+    assert isinstance(told.value.__cause__, ValueError)
+
+
+def test_a_module_must_be_named_in_full():
+    with pytest.raises(ConfigError, match="must be MODULE:NAME"):
+        Config(tokens=TokenSettings(provider=".near:make")).source()
 
 
 def test_secrets_of_a_dialer_are_looked_up(tmp_path, monkeypatch, write):

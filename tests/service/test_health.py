@@ -293,6 +293,24 @@ async def test_an_unknown_path_is_told_the_others():
     assert "/livez" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("//livez/", 404),
+        ("//livez", 404),
+        ("//host/livez", 404),
+        ("//[", 404),
+        ("http://[", 404),
+        ("http://host/livez", 200),  # RFC 9112, 3.2.2: a server must accept it
+        ("/livez?a=//b", 200),
+    ],
+)
+def test_no_host_is_read_out_of_a_path(target, status):
+    answer = Health(Stage().bridge).answer(get(target))
+
+    assert status == answer.status
+
+
 async def test_a_crowd_of_silent_clients_does_not_keep_out_a_probe():
     async with world(0) as (_, _, _, health):
         crowd = [await asyncio.open_connection("127.0.0.1", health.port) for _ in range(200)]

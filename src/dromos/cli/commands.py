@@ -14,6 +14,7 @@ import click
 from dromos import __version__
 from dromos.bridge import is_hopeless
 from dromos.cli import config as options_command
+from dromos.cli.check import check
 from dromos.cli.connect import Settings, converse
 from dromos.cli.doctor import doctor
 from dromos.cli.flags import a_header, in_words_of_the_command
@@ -21,8 +22,10 @@ from dromos.cli.run import run_agent, service_options
 from dromos.cli.sources import Misuse, Tokens, source, token_options
 from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
+from dromos.cli.users_traceback import users_traceback
 from dromos.cli.watch import watch
 from dromos.config import ConfigError
+from dromos.config.errors import Raised
 from dromos.demo.words import escape
 from dromos.errors import PermanentError, TokenError
 
@@ -146,12 +149,17 @@ def run(agent: str | None, **options: Any) -> None:
 def config(as_json: bool, path: str | None) -> None:
     """List every option, with its variable, its unit and its default; or check a file.
 
-    Exit status: 0, or 78 if the file can't work.
+    A check builds what "dromos run" would build of the file: it imports and makes the provider
+    and the handlers that the file names, and looks up the variables and files that it refers
+    to.  It opens no connection, and the variables DROMOS_* have no say.
+
+    Exit status: 0, or 78 if the file can't work, or 1 if what it names raises.
     """
     with _told():
         if path is not None:
-            found = options_command.check(path)
-            click.echo(f"{path}: fine, with {len(found.connections)} connections")
+            number = len(check(path).connections)
+            named = "1 connection" if number == 1 else f"{number or 'no'} connections"
+            click.echo(f"{path}: fine; it names {named}")
         elif as_json:
             click.echo(options_command.as_json())
         else:
@@ -172,6 +180,10 @@ def _told() -> Generator[None, None, None]:
     except TokenError as error:
         is_final = is_hopeless(error)
         _leave(str(error), CONFIGURATION if is_final else FAILED)
+    except Raised as error:
+        click.echo(f"dromos: {escape(str(error))}", err=True)
+        click.echo(users_traceback(error), err=True, nl=False)
+        sys.exit(FAILED)
     except Misuse as error:
         raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
     except KeyboardInterrupt:

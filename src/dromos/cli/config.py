@@ -1,24 +1,14 @@
-"""Lists every option, with its variable, its unit and its default; and checks a file."""
+"""Lists every option, with its variable, its unit and its default."""
 
 import json
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from dromos.config import Config
 from dromos.config.config import PREFIX
 from dromos.config.table import CONNECTION, SECTIONS, Option, Section
 
-__all__ = ["as_json", "as_lines", "check"]
-
-
-def check(path: str) -> Config:
-    """Return what a file says by itself, whatever the environment says.
-
-    Raises:
-        ConfigError: If it can't work.
-    """
-    return Config.from_toml(path, environ={})
+__all__ = ["as_json", "as_lines"]
 
 
 def as_json() -> str:

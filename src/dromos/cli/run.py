@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,9 +13,9 @@ import click
 from dromos.cli.sources import Tokens
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.config.config import PREFIX
-from dromos.config.sources import WHICH, load
+from dromos.config.sources import WHICH, load, made
 from dromos.service.run import run
-from dromos.service.work import Unrunnable
+from dromos.service.work import Unrunnable, is_handler, takes_a_bridge
 
 __all__ = ["run_agent", "service_options"]
 
@@ -53,6 +54,7 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
         SystemExit: If the status is not 0.
         ConfigError: If the configuration can't work.
         click.UsageError: If the command line can't.
+        Raised: If what is named raises as it is imported or made.
     """
     flags = _flags(options)
     path = options["path"]
@@ -67,12 +69,19 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
         raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
     try:
-        run(None if name is None else load(name, "the agent"), config=config)
+        run(None if name is None else _agent(name), config=config)
     except Unrunnable as error:
         said = str(error).replace("connection_id", "--connection-id")
         raise click.UsageError(said.replace("endpoint_url", "--url")) from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _agent(name: str) -> Any:
+    """Return what is to be run; what makes a handler does so under its name."""
+    found = load(name, "the agent")
+    makes_one = isinstance(found, type) or not (is_handler(found) or takes_a_bridge(found))
+    return partial(made, name, found) if callable(found) and makes_one else found
 
 
 def _flags(options: dict[str, Any]) -> dict[str, str]:

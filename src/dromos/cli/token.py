@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from dromos.cli.sources import misuse_if
+from dromos.errors import BridgeError, TokenError
 from dromos.interfaces import TokenProvider, TokenSource
 from dromos.model import Token
+from dromos.oauth._source import checked
 
 __all__ = ["clear", "fetch", "fetch_now", "lines", "now", "summary"]
 
@@ -24,14 +26,20 @@ async def fetch(source: TokenProvider | TokenSource, connection_id: str, *, fres
         fresh: Whether to have another one issued.
 
     Raises:
-        BridgeError: If there is none.
+        BridgeError: If there is none; a `TokenError` for whatever a source of the user's raises.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            stack.push_async_callback(close)
-        ask = cast("TokenProvider", source).refresh_connection if fresh else source.get_token
-        return await ask(connection_id)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                stack.push_async_callback(close)
+            ask = cast("TokenProvider", source).refresh_connection if fresh else source.get_token
+            return checked(await ask(connection_id), step="refresh" if fresh else "token")
+    except BridgeError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise TokenError(f"the token source raised {kind}: {error}") from error
 
 
 def summary(token: Token, *, now: float) -> dict[str, Any]:

@@ -113,11 +113,13 @@ class Config:
 
         Raises:
             ConfigError: If none is said, or several, or it can't work.
+            BridgeError: If a `provider` raises as it is imported or made; its cause is that.
         """
         try:
             return sources.source(self.tokens)
         except (ValueError, TypeError) as error:
-            raise ConfigError(str(error), key="tokens") from error
+            said = str(error).replace("base_url", "gateway")  # what the option is called here
+            raise ConfigError(said, key="tokens") from error
 
     def bridge(self, tokens: TokenProvider | TokenSource | None = None, **options: Any) -> Bridge:
         """Return a bridge with these options.
@@ -140,6 +142,7 @@ class Config:
 
         Raises:
             ConfigError: If it names none, or there is no such object.
+            BridgeError: If its module raises; its cause is that.
         """
         if connection.handler is None:
             raise ConfigError(f"connection {connection.id} has no handler", key="connections")

@@ -1,8 +1,8 @@
-"""The error for a configuration that can't work."""
+"""The errors for a configuration that can't work, and for what it names."""
 
 from dromos.errors import BridgeError
 
-__all__ = ["ConfigError"]
+__all__ = ["ConfigError", "Raised"]
 
 
 class ConfigError(BridgeError, ValueError):
@@ -32,3 +32,18 @@ class ConfigError(BridgeError, ValueError):
     def __str__(self) -> str:
         where = ", ".join(part for part in (self.source, self.line and f"line {self.line}") if part)
         return f"{where}: {self.problem}" if where else self.problem
+
+
+class Raised(BridgeError):
+    """What a configuration names raised, as it was imported or made; the `__cause__` is that.
+
+    It is a program's fault and no configuration's, whatever the type of the cause.
+
+    Attributes:
+        name: What raised, such as `"module:name"`.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        kind, said = type(error).__name__, str(error)
+        super().__init__(f"{name} raised {kind}: {said}" if said else f"{name} raised {kind}")
+        self.name = name

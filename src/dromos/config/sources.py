@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from dromos import oauth
+from dromos.config.errors import Raised
 from dromos.config.settings import TokenSettings
 from dromos.interfaces import TokenProvider, TokenSource
 
-__all__ = ["SOURCES", "WHICH", "load", "source"]
+__all__ = ["SOURCES", "WHICH", "load", "made", "source"]
 
 WHICH: Final = ("gateway", "token_env", "token_file", "issuer", "token_url", "provider")
 """The settings of which one says where tokens come from."""
@@ -31,6 +32,7 @@ def source(
     Raises:
         ValueError: If they mean none or several, or one of them can't work.
         TypeError: If what `provider` names is no source.
+        Raised: If it raises as it is imported or made.
     """
     server = settings.issuer or settings.token_url
     given = [settings.gateway, settings.token_env, settings.token_file, server, settings.provider]
@@ -53,27 +55,55 @@ def load(name: str, what: str) -> Any:
 
     Raises:
         ValueError: If it is no such name, or there is no such object.
+        Raised: If its module raises, be it that something else can't be imported there.
     """
     module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
+    if not (module and colon and attribute) or module.startswith("."):
         raise ValueError(f"{what} must be MODULE:NAME")
     sys.path.insert(0, "")  # as `python -m` has it
     try:
-        found: Any = importlib.import_module(module)
+        found = _imported(module, name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ModuleNotFoundError, AttributeError) as error:
         raise ValueError(f"{what} {name} can't be imported: {error}") from error
     finally:
         sys.path.remove("")
     return found
 
 
+def made(name: str, make: Callable[[], Any]) -> Any:
+    """Return what a class or a function of the user's makes.
+
+    Raises:
+        Raised: If it raises.
+    """
+    try:
+        return make()
+    except Exception as error:
+        raise Raised(name, error) from error
+
+
+def _imported(module: str, name: str) -> Any:
+    """Return a module.
+
+    Raises:
+        ModuleNotFoundError: If there is none of that name.
+        Raised: If it raises itself.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise Raised(name, error) from error
+
+
 def _provider(name: str) -> TokenProvider | TokenSource:
     found = load(name, "provider")
     # A class or a function that takes nothing makes one.
     if callable(found) and (isinstance(found, type) or not hasattr(found, "get_token")):
-        found = found()
+        found = made(name, found)
     if not callable(getattr(found, "get_token", None)):
         raise TypeError(f"provider {name} has no get_token")
     return cast("TokenProvider | TokenSource", found)

@@ -7,7 +7,7 @@ from dromos.errors import TokenError
 from dromos.interfaces import TokenProvider, TokenSource
 from dromos.model import Token
 
-__all__ = ["LONGEST_WAIT", "Source"]
+__all__ = ["LONGEST_WAIT", "Source", "checked"]
 
 LONGEST_WAIT: Final = 180.0
 """Seconds that a session waits for a flight: the longest floor, a reading, and a refresh
@@ -40,16 +40,16 @@ class Source:
         """Return the current token; None if the provider knows that it has none."""
         look = getattr(self._provider, "current_token", None)
         if look is None:
-            return _checked(await self._provider.get_token(connection_id), step="token")
+            return checked(await self._provider.get_token(connection_id), step="token")
         current = await look(connection_id)
-        return None if current is None else _checked(current, step="token")
+        return None if current is None else checked(current, step="token")
 
     async def issue(self, connection_id: str) -> Token:
         """Have a token issued."""
         if not self.can_read:
-            return _checked(await self._provider.get_token(connection_id), step="token")
+            return checked(await self._provider.get_token(connection_id), step="token")
         provider = cast("TokenProvider", self._provider)
-        return _checked(await provider.refresh_connection(connection_id), step="refresh")
+        return checked(await provider.refresh_connection(connection_id), step="refresh")
 
     def challenge(self, connection_id: str, claims: str) -> None:
         """Tell the provider what the next token has to be issued with, if it can hear it."""
@@ -66,7 +66,12 @@ class Source:
         return cast("bytes | None", await mark if inspect.isawaitable(mark) else mark)
 
 
-def _checked(token: object, *, step: str) -> Token:
+def checked(token: object, *, step: str) -> Token:
+    """Return what a provider returned, if it is a token.
+
+    Raises:
+        TokenError: If it is none; it says what it is, and not what is in it.
+    """
     if isinstance(token, Token):
         return token
     kind = type(token).__name__

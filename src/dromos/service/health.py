@@ -51,7 +51,7 @@ class Health:
         """Return the answer to a request; never raises."""
         if request.method not in ("GET", "HEAD"):
             return _text(405, "only GET and HEAD are answered here", Allow="GET, HEAD")
-        path = urlsplit(request.target).path
+        path = _path(request.target)
         answer = self._paths.get(path)
         if answer is None:
             return _text(404, f"there is nothing here; try {', '.join(sorted(self._paths))}")
@@ -90,6 +90,17 @@ class Health:
     def _page(self, _: Request) -> Reply:
         policy = {"Content-Security-Policy": _POLICY}
         return _reply(200, "text/html; charset=utf-8", page(), **policy)
+
+
+def _path(target: str) -> str:
+    """Return a target's path, which is nobody's if it can't be told."""
+    if target.startswith("/"):
+        # No URL, but a path from the root (RFC 9112, 3.2.1): `//livez` names no host.
+        return target.partition("?")[0]
+    try:
+        return urlsplit(target).path  # a whole URL, as for a proxy (RFC 9112, 3.2.2)
+    except ValueError:
+        return ""
 
 
 def _numbers(target: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from dromos.service.recording import Recording
 from dromos.service.service import Service
 from dromos.service.work import Main, work_of
 
-__all__ = ["RunOptions", "Target", "run"]
+__all__ = ["RunOptions", "Target", "loop_factory", "run"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -134,13 +134,13 @@ def run(
             recording=recording,
             deadline=deadline,
         )
-        loop_factory = _loop_factory(config.service.loop)
+        make_loop = loop_factory(config.service.loop)
     except ConfigError as error:
         set_up_logging("auto", "info")
         _log.error("%s", error)
         raise SystemExit(status_of(error)) from error
     set_up_logging(config.service.log_format, config.service.log_level)
-    with deadline, asyncio.Runner(loop_factory=loop_factory) as runner:
+    with deadline, asyncio.Runner(loop_factory=make_loop) as runner:
         status = runner.run(service.serve())
     if status != CLEAN:
         raise SystemExit(status)
@@ -162,7 +162,7 @@ def _check_place() -> None:
         )
 
 
-def _loop_factory(
+def loop_factory(
     loop: Literal["auto", "asyncio", "uvloop"],
 ) -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return what makes the event loop; None for asyncio's own.

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from dromos.bridge import Bridge
@@ -90,8 +92,8 @@ class Service:
         """Open the health port, if there is to be one.
 
         Raises:
-            OSError: If it can't be listened on.
-            ConfigError: If what it needs is not installed.
+            OSError: If it can't be listened on now.
+            ConfigError: If what it needs is not installed, or its host is no address.
         """
         port, host = self._settings.health_port, self._settings.health_host
         if port is None:
@@ -102,7 +104,11 @@ class Service:
             if error.name != "h11":
                 raise
             raise ConfigError('health_port needs: pip install "dromos[service]"') from error
-        health = await stack.enter_async_context(HealthServer(self._bridge, host=host, port=port))
+        server = HealthServer(self._bridge, host=host, port=port)
+        try:
+            health = await stack.enter_async_context(server)
+        except (OSError, UnicodeError) as error:
+            raise _unopened(error, host, port) from error
         _log.info("the health port is %d on %s", health.port, host)
 
     async def _live(self, notifier: Notifier) -> int:
@@ -185,6 +191,19 @@ class Service:
         # A traceback helps where it may be the program's fault.
         _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
         return status
+
+
+def _unopened(error: OSError | UnicodeError, host: str, port: int) -> Exception:
+    """Return the error that names the options of a health port that can't be opened."""
+    is_name = isinstance(error, UnicodeError | socket.gaierror)
+    if is_name and error.args[0] != socket.EAI_AGAIN:
+        return ConfigError(f"health_host must be an address to listen on, not {host!r}")
+    # asyncio's own words repeat the address, and say "attempting to bind".
+    number = error.errno if isinstance(error, OSError) else None
+    why = os.strerror(number) if number is not None and number > 0 else error
+    return OSError(
+        f"the health port {port} on {host} can't be opened: {why}; see health_port and health_host"
+    )
 
 
 def _exit_status(error: SystemExit) -> int:

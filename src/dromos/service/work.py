@@ -9,10 +9,20 @@ from typing import Any, Final, TypeAlias
 
 from dromos.bridge import Bridge
 from dromos.config import Config, ConnectionSettings
+from dromos.config.sources import made
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint
 
-__all__ = ["Main", "Task", "Unrunnable", "Work", "work_of"]
+__all__ = [
+    "Main",
+    "Task",
+    "Unrunnable",
+    "Work",
+    "handler_of",
+    "is_handler",
+    "takes_a_bridge",
+    "work_of",
+]
 
 Main: TypeAlias = Callable[[Bridge], Awaitable[object]]
 """A function that does everything itself, with the bridge it is given."""
@@ -62,7 +72,7 @@ def work_of(
         raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
     if inspect.iscoroutine(target):
         return _awaiting(target)
-    if target is not None and not _is_handler(target):
+    if target is not None and not is_handler(target):
         if not callable(target):
             raise Unrunnable(
                 "run wants an async function that takes a bridge, or a handler with "
@@ -91,25 +101,44 @@ def takes_a_bridge(target: Callable[..., Any]) -> bool:
     return not isinstance(target, type)
 
 
-def _is_handler(target: object) -> bool:
+def is_handler(target: object) -> bool:
+    """Whether something has a handler's methods, be it a handler or a class of them."""
     return all(callable(getattr(target, name, None)) for name in _HANDLER)
+
+
+def _makes_one(target: object) -> bool:
+    return isinstance(target, type) or (callable(target) and not is_handler(target))
 
 
 def _made(target: Any) -> Any:
     """Return a handler: the object itself, or what the class or function makes."""
-    if isinstance(target, type) or not _is_handler(target):
+    if _makes_one(target):
         target = target()
-    if not _is_handler(target):
+    if not is_handler(target):
         raise Unrunnable(f"a handler has {', '.join(_HANDLER)}; {type(target).__name__} has not")
     return target
 
 
+def handler_of(config: Config, connection: ConnectionSettings) -> Any:
+    """Return the handler that a connection of a configuration names, made.
+
+    Raises:
+        Unrunnable: If it is none.
+        ConfigError: If it names none, or there is no such object.
+        Raised: If it raises as it is imported or made.
+    """
+    chosen = config.handler(connection)
+    if _makes_one(chosen):
+        chosen = made(str(connection.handler), chosen)
+    return _made(chosen)
+
+
 def _task(config: Config, connection: ConnectionSettings, target: object) -> Task:
-    chosen = config.handler(connection) if connection.handler or target is None else target
+    is_named = connection.handler is not None or target is None
     return Task(
         connection_id=connection.id,
         endpoint_url=connection.url,
-        handler=_made(chosen),
+        handler=handler_of(config, connection) if is_named else _made(target),
         options=dict(connection.options),
     )
 
