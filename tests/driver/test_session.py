@@ -598,3 +598,20 @@ async def test_without_a_logger_what_a_handler_raises_is_logged_and_nothing_else
     assert first.getMessage().startswith("bridge.handler_failed")
     assert first.exc_info is not None
     assert all(record.getMessage().startswith("bridge.handler_failed") for record in others)
+
+
+async def test_a_handler_that_ends_its_session_on_purpose_is_no_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Done(Notes):
+        async def on_message(self, message: str | bytes) -> None:
+            raise PermanentError("I have all I need")
+
+    it = Stage(handler=Done())
+    session = it.start()
+    await until(lambda: it.handler.sends)
+    it.far.send("the last one")
+    with pytest.raises(PermanentError, match="all I need"):
+        await session
+
+    assert [] == [record for record in caplog.records if record.name == "dromos"]

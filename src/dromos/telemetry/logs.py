@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from dromos import events
+from dromos.errors import PermanentError
 from dromos.events import BridgeEvent
 from dromos.interfaces import Logger
 from dromos.telemetry.facts import NAMES, facts, text_of
@@ -78,7 +79,8 @@ def log_failures() -> Callable[[BridgeEvent], None]:
     log = log_events(_StdlibLogger(logging.getLogger("dromos")))
 
     def observe(event: BridgeEvent) -> None:
-        if isinstance(event, events.HandlerFailed):
+        # With a PermanentError a handler ends its session on purpose, and somebody hears of it.
+        if isinstance(event, events.HandlerFailed) and not isinstance(event.error, PermanentError):
             log(event)
 
     return observe
