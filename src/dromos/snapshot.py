@@ -61,7 +61,8 @@ class Snapshot:
         link: The number of the link that serves, or None.
         link_since: Unix time at which that link opened, or None.
         next_link: The number of the link that is to take over, or None.
-        attempts: Failed attempts in a row; 0 while a link is open.
+        attempts: Failures that the wait for the next attempt grows with: a link that was
+            lost before it had proven stable clears none.  0 while a link is open.
         last_error: What went wrong last, or None.
         next_attempt_at: Unix time of the next attempt, while it waits for one.
         token_expires_at: Unix time; None if there is no token, or it never expires.

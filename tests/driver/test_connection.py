@@ -27,6 +27,7 @@ from dromos.events import (
     HandedOver,
     LinkOpened,
     MessagesDropped,
+    RetryScheduled,
     SessionEnded,
 )
 from dromos.testing.memory import HANG, FarEnd
@@ -735,6 +736,21 @@ async def test_a_snapshot_says_when_the_next_attempt_is_due_and_why() -> None:
 
         assert shot.next_attempt_at == pytest.approx(it.clock(), abs=0.6)
         assert 1 == shot.attempts
+
+
+async def test_a_snapshot_counts_what_the_backoff_counts() -> None:
+    """A link that was open for a moment clears nothing, and the next wait shows that."""
+    it = Stage(retry_policy=RetryPolicy(min_backoff=8), far_side=None)
+    busy = HandshakeError("busy", status=503)
+    it.dialer.then(busy, busy, busy)
+    async with connect(it) as connection:
+        await connection.wait_open(3600)
+        assert 0 == connection.snapshot().attempts
+        it.far.drop()
+        await until(lambda: connection.state == "waiting")
+
+        scheduled = it.of(RetryScheduled)[-1]
+        assert 4 == scheduled.failures == connection.snapshot().attempts
 
 
 async def test_events_come_from_now_on_and_the_oldest_are_dropped_and_counted() -> None:

@@ -12,7 +12,8 @@ class Tally:
     """What a session has counted so far.
 
     Attributes:
-        failed_in_a_row: Attempts that failed since a link was open.
+        failed_in_a_row: Failures that the backoff counts; what a link clears only once it
+            has proven stable.
         last_error: What went wrong last.
     """
 
@@ -66,6 +67,8 @@ class Tally:
             case events.AttemptFailed(error=error):
                 self.failed_in_a_row += 1
                 self.last_error = error
+            case events.RetryScheduled(failures=failures):
+                self.failed_in_a_row = failures
             case (
                 events.HandlerFailed(error=error)
                 | events.RenewalFailed(error=error)
