@@ -50,6 +50,7 @@ class Row:
             (`"dial"`: on an open link, the link is reset and the next dial suffers);
             or the far side's last word (`"close"`).
         do: Orders it.  It is given the keywords that say which connections are meant.
+            None: the cell stops the proxy, which takes an await.
         told: Whether an error is the one that this fault must be told as; None: it may
             pass unnoticed.
         heals: Seconds after which the proxy is healed; None never.
@@ -57,7 +58,7 @@ class Row:
 
     name: str
     kind: Literal["link", "dial", "close"]
-    do: Callable[..., None]
+    do: Callable[..., None] | None
     told: Told | None = None
     heals: float | None = None
 
@@ -117,10 +118,6 @@ def _corrupt(proxy: FaultProxy, *, after_bytes: int | None = None, **which: Any)
     proxy.corrupt(after_bytes, **which)
 
 
-def _refuse(proxy: FaultProxy, state: State, **which: Any) -> None:
-    raise NotImplementedError("the cell stops the proxy, which takes an await")
-
-
 def answer(name: str, status: int, **headers: str) -> Row:
     """A handshake's answer that is no upgrade."""
     fields = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -149,7 +146,7 @@ def close(code: int | None, reason: str = "", name: str | None = None) -> Row:
     return Row(name=name or f"close {code}", kind="close", do=do, told=_closed(code))
 
 
-REFUSED = Row(name="refused", kind="dial", do=_refuse, told=ended)
+REFUSED = Row(name="refused", kind="dial", do=None, told=ended)
 
 LINKS: tuple[Row, ...] = (
     link("silent", FaultProxy.go_silent),

@@ -1,5 +1,6 @@
 """What the grants that issue a token with each question have in common."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +13,7 @@ from dromos.oauth._flow import Flow, run
 __all__ = ["Issuer"]
 
 
-class Issuer:
+class Issuer(ABC):
     """A `dromos.TokenSource` on a token endpoint: each call is one POST.
 
     Args:
@@ -40,7 +41,7 @@ class Issuer:
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - a grant that keeps something open may close it
         """Do nothing: no network connection outlives its request."""
 
     async def get_token(self, connection_id: str = "", /) -> Token:
@@ -66,5 +67,6 @@ class Issuer:
         """Ask for a token, as steps that somebody else takes."""
         return ask(self._client, self._asking())
 
+    @abstractmethod
     def _asking(self) -> Asking:
-        raise NotImplementedError
+        """What to ask the token endpoint."""

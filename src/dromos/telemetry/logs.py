@@ -2,6 +2,7 @@
 
 import json
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -120,7 +121,7 @@ def _say(logger: Logger, level: int, event: BridgeEvent) -> None:
         (debug or logger.info)(name, **told)
 
 
-class _Leveled:
+class _Leveled(ABC):
     """The four methods of a logger, in front of one."""
 
     def debug(self, msg: str, /, **told: Any) -> None:
@@ -135,10 +136,11 @@ class _Leveled:
     def error(self, msg: str, /, *, error: BaseException | None, **told: Any) -> None:
         self._write(logging.ERROR, msg, error, told)
 
+    @abstractmethod
     def _write(
         self, level: int, msg: str, error: BaseException | None, told: dict[str, Any], /
     ) -> None:
-        raise NotImplementedError
+        """Write a line at a level."""
 
 
 class _StdlibLogger(_Leveled):

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ class Client:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthorizationServer:
+class AuthorizationServer(ABC):
     """A running server: where it is, who may come, and how to arrange what happens there."""
 
     url: str
@@ -115,12 +116,14 @@ class AuthorizationServer:
     clients: Mapping[str, Client] = field(repr=False)
 
     @property
+    @abstractmethod
     def issuer(self) -> str:
-        raise NotImplementedError
+        """What it is called in its own metadata."""
 
     @property
+    @abstractmethod
     def token_endpoint(self) -> str:
-        raise NotImplementedError
+        """Where it issues tokens."""
 
     @property
     def token_path(self) -> str:
