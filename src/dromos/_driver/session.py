@@ -7,7 +7,7 @@ arithmetic on delays.
 
 import asyncio
 import functools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextvars import Context
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -31,6 +31,7 @@ from dromos._core.states import (
 )
 from dromos._driver.attempts import Attempts
 from dromos._driver.callbacks import Callbacks
+from dromos._driver.flush import Flush
 from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options, Parts
@@ -64,9 +65,6 @@ user's that swallows its cancellation is left behind after that."""
 DRIFT = 2.0
 """Seconds between wall and monotonic clock that tell of a suspend or a clock step."""
 
-LOOK_AGAIN: Final = 1.0
-"""Seconds after which a flush asks again."""
-
 OVERDUE: Final = 5.0
 """Seconds by which the timer of a session may be late, on a loop that turns."""
 
@@ -96,13 +94,12 @@ class Session:
         "_asking",
         "_attempts",
         "_callbacks",
-        "_changed",
         "_clocks",
         "_close_frame",
         "_close_within",
         "_deciding",
         "_endpoint_name",
-        "_flushing",
+        "_flush",
         "_gap_since",
         "_hurry",
         "_inbox",
@@ -166,8 +163,7 @@ class Session:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
-        self._flushing = 0
-        self._changed: asyncio.Future[None] | None = None
+        self._flush: Flush | None = None
         self._close_within = options.close_timeout
         self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
@@ -203,8 +199,8 @@ class Session:
             if self._over.cancelled():
                 # It went with our waiting for it.  A shield would take half a KiB all the while.
                 self._over = self._loop.create_future()
-            if self.is_flushing:
-                await self._flushed()  # it has a limit of its own, and whoever set it stops us
+            if self._flush is not None:
+                await self._flush.finished()  # it has a limit, and whoever set that stops us
             await self._close_now()
             raise
         finally:
@@ -249,18 +245,11 @@ class Session:
         Meanwhile neither a wish to stop nor a cancellation ends the session: both are what
         a program does whose messages are not taken any more, and would cost those that were.
         So give it a limit, and call `stop_now` after that; or `reopen`.
-
-        If a link is lost meanwhile, what it took with it has been reported and is not waited
-        for; what waits in the outbox is.
         """
-        self._flushing += 1
-        self._outlet.shut()
-        self._tell_watchers()  # those who wait to send need not wait any longer
-        try:
-            await self._flushed()
-        finally:
-            self._flushing -= 1
-            self._tell_changed()
+        self._flush = self._flush or Flush(self)
+        with self._flush.begun():
+            self._tell_watchers()  # those who wait to send need not wait any longer
+            await self._flush.finished()
 
     async def drain(self) -> None:
         """Flush, and stop."""
@@ -275,7 +264,7 @@ class Session:
     @property
     def is_flushing(self) -> bool:
         """Whether it takes nothing more, until what it took has arrived."""
-        return self._flushing > 0
+        return self._flush is not None and self._flush.is_under_way
 
     # ------------------------------------------------------------ for a `Connection`
 
@@ -283,6 +272,16 @@ class Session:
     def outlet(self) -> Outlet:
         """Where its messages go."""
         return self._outlet
+
+    @property
+    def records(self) -> Iterable[LinkRecord]:
+        """Its links, those that are being let go included."""
+        return self._links.values()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether what ends it has happened."""
+        return self._over.done()
 
     @property
     def close_timeout(self) -> float:
@@ -747,31 +746,6 @@ class Session:
                 await asyncio.shield(record.closed)
         await self._lane.drain()
 
-    async def _flushed(self) -> None:
-        while not self._is_flushed() and self.is_flushing:
-            await asyncio.wait([self._next_change()], timeout=LOOK_AGAIN)
-
-    def _is_flushed(self) -> bool:
-        """Whether all that was sent has arrived; if not, have it confirmed soon."""
-        if self._over.done():
-            return True
-        records = self._links.values()
-        for record in records:
-            if record.is_open:
-                record.pings.ask_after_now()
-        if self._outlet.ledger is not None:
-            return not self._outlet.ledger.count
-        return all(record.pings.confirmed >= record.pings.sent for record in records)
-
-    def _next_change(self) -> asyncio.Future[None]:
-        if self._changed is None or self._changed.done():
-            self._changed = self._loop.create_future()
-        return self._changed
-
-    def _tell_changed(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
-
     async def _close_now(self) -> None:
         """Close within `close_timeout`, whatever the handler and the far side do."""
         deadline = self._loop.time() + self._close_within
@@ -860,7 +834,8 @@ class Session:
             watcher.on_event(event)
 
     def _tell_watchers(self) -> None:
-        self._tell_changed()
+        if self._flush is not None:
+            self._flush.look()
         for watcher in self._watchers:
             watcher.on_change()
 
