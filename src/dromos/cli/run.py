@@ -90,10 +90,8 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     said: dict[str, Any] = {name: options[name] for name in _SERVICE}
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
-    for each in fields(tokens):
-        if each.name not in ("connection_id", "insecure"):
-            value = getattr(tokens, each.name)
-            said[each.name] = value if isinstance(value, str) or value is None else ",".join(value)
+    for name, value in tokens.said().items():
+        said[name] = value if isinstance(value, str) or value is None else ",".join(value)
     return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value}
 
 

@@ -1,7 +1,7 @@
 """Where the tokens of a command come from: the options that say so, and the source they mean."""
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, Final, TypeVar
 
@@ -20,26 +20,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Tokens:
     """What the command line says of tokens."""
 
-    connection_id: str | None = None
-    gateway: str | None = None
-    token_env: str | None = None
-    token_file: str | None = None
-    issuer: str | None = None
-    token_url: str | None = None
-    client_id: str | None = None
-    client_secret_env: str | None = None
-    client_secret_file: str | None = None
-    private_key_file: str | None = None
-    refresh_store: str | None = None
-    scope: Sequence[str] = ()
-    audience: Sequence[str] = ()
-    provider: str | None = None
-    insecure: bool = False
+    connection_id: str | None
+    settings: TokenSettings
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "Tokens":
         """Take the options of `token_options` out of a command's."""
-        return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
+        said = {name: options.pop(name) for name in _SAID}
+        for name in ("scope", "audience"):
+            said[name] = tuple(said[name])
+        insecure, connection_id = options.pop("insecure"), options.pop("connection_id")
+        settings = TokenSettings(**said, allow_insecure_transport=insecure)
+        return cls(connection_id=connection_id, settings=settings)
+
+    @property
+    def insecure(self) -> bool:
+        """Whether `ws://` and `http://` may go to other machines."""
+        return self.settings.allow_insecure_transport
+
+    def said(self) -> dict[str, Any]:
+        """The options by name, but for the connection's id and `--insecure`."""
+        return {name: getattr(self.settings, name) for name in _SAID}
+
+
+_SAID: Final = tuple(
+    each.name for each in fields(TokenSettings) if each.name != "allow_insecure_transport"
+)
 
 
 def token_options(command: F) -> F:
@@ -118,13 +124,7 @@ def source(tokens: Tokens) -> TokenProvider | TokenSource:
         ValueError: If it means none or several, or an option has a value that can't work.
         TypeError: If what `--provider` names is no source.
     """
-    given = {field.name: getattr(tokens, field.name) for field in fields(tokens)}
-    insecure = given.pop("insecure")
-    del given["connection_id"]
-    scope, audience = tuple(given.pop("scope")), tuple(given.pop("audience"))
-    found = config_source(
-        TokenSettings(**given, scope=scope, audience=audience, allow_insecure_transport=insecure)
-    )
-    if tokens.gateway is not None and not tokens.connection_id:
+    found = config_source(tokens.settings)
+    if tokens.settings.gateway is not None and not tokens.connection_id:
         raise click.UsageError("--gateway needs --connection-id")
     return found
