@@ -44,7 +44,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError, HandshakeError, PermanentError, TokenError
+from dromos.errors import BridgeError
 from dromos.events import BridgeEvent
 from dromos.group import Group
 from dromos.interfaces import (
@@ -63,7 +63,7 @@ from dromos.snapshot import Census, Snapshot, Vitals
 from dromos.telemetry.figures import count_events
 from dromos.telemetry.logs import adapt, log_events, log_failures
 
-__all__ = ["Bridge", "is_hopeless", "is_hopeless_dial", "may_heal"]
+__all__ = ["Bridge"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -696,40 +696,6 @@ def _observers(
     if on_event is not None:
         observers.append(on_event)
     return observers
-
-
-def is_hopeless(error: TokenError) -> bool:
-    """Whether a source that never gave a token should not be asked again."""
-    return _judge_token(error, worked=False) is not Verdict.TRANSIENT
-
-
-def is_hopeless_dial(error: Exception) -> bool:
-    """Whether a session would end with this failure of its first dial."""
-    if isinstance(error, PermanentError):
-        return True
-    verdict = judge(error, stage=Stage.DIAL, worked=False, rejected=False)
-    return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
-
-
-def may_heal(error: PermanentError) -> bool:
-    """Whether what has ended a session may be gone when the program is started again.
-
-    So it is with a failure that is transient, and was only not waited for: the first token,
-    or `max_attempts`.  Nobody can tell of what is not ours.
-    """
-    match error.__cause__:
-        case None:
-            return False
-        case PermanentError() as cause:
-            return may_heal(cause)
-        case TokenError() as cause:
-            return not is_hopeless(cause)
-        case BridgeError() as cause:
-            stage = Stage.DIAL if isinstance(cause, HandshakeError) else Stage.LINK
-            verdict = judge(cause, stage=stage, worked=True, rejected=False)
-            return verdict is Verdict.TRANSIENT
-        case _:
-            return True
 
 
 def _judge_token(error: Exception, worked: bool) -> Verdict:

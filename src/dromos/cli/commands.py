@@ -12,7 +12,7 @@ from typing import IO, Any, NoReturn
 import click
 
 from dromos import __version__
-from dromos.bridge import is_hopeless
+from dromos._outlook import is_hopeless
 from dromos.cli import config as options_command
 from dromos.cli.check import check
 from dromos.cli.connect import Settings, converse

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from dromos.bridge import is_hopeless
+from dromos._outlook import is_hopeless
 from dromos.doctor.finding import Finding, failed, passed, warned
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import BridgeError, InteractionRequired, PermanentError, TokenError

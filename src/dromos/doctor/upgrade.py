@@ -4,7 +4,7 @@ import time
 from typing import Final
 
 from dromos import auth
-from dromos.bridge import is_hopeless_dial
+from dromos._outlook import is_hopeless_dial
 from dromos.doctor.finding import Finding, failed, passed
 from dromos.doctor.listener import Listener
 from dromos.doctor.subject import Found, Subject

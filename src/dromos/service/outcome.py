@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from dromos.bridge import may_heal
+from dromos._outlook import may_heal
 from dromos.config.errors import ConfigError
 from dromos.errors import NotConnected, PermanentError
 
