@@ -475,7 +475,8 @@ class Session:
             case do.Abort():
                 record.abort("given up")
             case do.Drop():
-                del self._links[record.number]
+                if record.link is None:  # an open one is forgotten when it has ended
+                    del self._links[record.number]
                 self._forget_introduction(record)
                 record.drop()
 
@@ -787,7 +788,7 @@ class Session:
             self._timer = None
         self._state = None
         self._outlet.record = None
-        records, self._links = list(self._links.values()), {}
+        records = list(self._links.values())
         for record in records:
             record.drop()
         tasks = list(self._tasks)
@@ -796,6 +797,7 @@ class Session:
         if tasks:
             await asyncio.wait(tasks, timeout=CLEAN_UP_WITHIN)
         await self._wait_closed(records, CLEAN_UP_WITHIN)
+        self._links.clear()
         if not self._over.done():
             self._over.cancel()
 
