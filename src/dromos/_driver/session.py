@@ -528,7 +528,6 @@ class Session:
         for other in self._links.values():
             other.stop_lingering()  # two links are enough
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
-        record.dialled_at = self._loop.time()
         if self._callbacks.tap is not None:
             record.tap = functools.partial(self._lane.tap, record)
         if self._outlet.record is not None:
@@ -632,6 +631,10 @@ class Session:
         if not record.released:
             self._forget_introduction(record)
             self.hear(heard.LinkLost(record.number, error, self._parts.override(error)))
+
+    def tick(self) -> float:
+        """Seconds by a fine clock, for what is measured."""
+        return self._parts.tick()
 
     def link_proven(self, record: LinkRecord) -> None:
         """A link answered."""
