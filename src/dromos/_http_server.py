@@ -1,6 +1,7 @@
 """HTTP/1.1 as a server speaks it, one connection at a time: for the health port and the fakes."""
 
 import asyncio
+import contextlib
 import http
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import h11
 
-__all__ = ["Headers", "HttpConnection", "Reply", "Request"]
+__all__ = ["Headers", "HttpConnection", "Reply", "Request", "stop_listening"]
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -86,6 +87,23 @@ class Reply:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close the listening sockets, once each connection that they accepted has its protocol.
+
+    asyncio takes three turns from accept(2) to there, and where the server is closed
+    in between, its transport fails an assertion of its own and leaks the socket.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        with contextlib.suppress(NotImplementedError):  # Windows' proactor has no readers
+            loop.remove_reader(sock.fileno())
+    try:
+        for _ in range(3):
+            await asyncio.sleep(0)
+    finally:
+        server.close()
 
 
 class HttpConnection:

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import h11
 
-from dromos._http_server import HttpConnection, Reply
+from dromos._http_server import HttpConnection, Reply, stop_listening
 from dromos.bridge import Bridge
 from dromos.model import Seconds, seconds
 from dromos.service.health import Health
@@ -96,7 +96,7 @@ class HealthServer:
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
+        await stop_listening(server)
         clients = list(self._clients)
         for client in clients:
             self._let_go(client)
@@ -116,6 +116,9 @@ class HealthServer:
         return f"<HealthServer {state} on {self._host} port {self._port}>"
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # closed between its accept(2) and now
+            writer.transport.abort()
+            return
         if len(self._clients) >= MOST_CONNECTIONS:
             self._let_go(next(iter(self._clients)))
         client = asyncio.get_running_loop().create_task(

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 import h11
 
-from dromos._http_server import Headers, HttpConnection, Reply, Request
+from dromos._http_server import Headers, HttpConnection, Reply, Request, stop_listening
 
 __all__ = ["Headers", "HttpConnection", "Loopback", "Reply", "Request", "on_its_loop", "reset"]
 
@@ -155,13 +155,13 @@ class Loopback(ABC):
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
-        self._reserve_port()
         for writer in list(self._writers):
             reset(writer.transport)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
+        await stop_listening(server)
+        self._reserve_port()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
         self._tell()
@@ -236,14 +236,24 @@ class Loopback(ABC):
         """Serve one TCP connection; the subclass says how."""
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # stopped between its accept(2) and now
+            reset(writer.transport)
+            return
+        # Not the task's first act: `stop` may cancel it before that.
+        self._writers.add(writer)
         task = asyncio.get_running_loop().create_task(
             self._look_after(reader, writer), name=f"{type(self).__name__}-connection"
         )
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(functools.partial(self._forget, writer))
+
+    def _forget(self, writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._writers.discard(writer)
+        writer.close()
+        self._tell()
 
     async def _look_after(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         try:
             await self._serve(HttpConnection(reader, writer))
         except (OSError, h11.RemoteProtocolError):
@@ -253,10 +263,6 @@ class Loopback(ABC):
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"{type(self).__name__} failed", "exception": error}
             )
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-            self._tell()
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
