@@ -250,13 +250,16 @@ def test_a_latency_below_a_millisecond_is_told_on_every_loop() -> None:
 
     async def measure() -> list[float]:
         found: list[float] = []
-        async with FarSide() as far, Bridge(Tokens(), ping_interval=0.02) as bridge:
-            async with bridge.connect("c-1", far.url) as connection:
-                async for event in connection.events():
-                    if isinstance(event, LatencyMeasured):
-                        found.append(event.seconds)
-                    if len(found) == 5:
-                        break
+        async with (
+            FarSide() as far,
+            Bridge(Tokens(), ping_interval=0.02) as bridge,
+            bridge.connect("c-1", far.url) as connection,
+        ):
+            async for event in connection.events():
+                if isinstance(event, LatencyMeasured):
+                    found.append(event.seconds)
+                if len(found) == 5:
+                    break
         return found
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

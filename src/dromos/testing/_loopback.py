@@ -28,9 +28,10 @@ T = TypeVar("T")
 def reset(transport: asyncio.BaseTransport) -> None:
     """End a TCP connection with RST in place of FIN, whatever waits to be written."""
     sock = transport.get_extra_info("socket")
-    # Another loop's socket object may refuse options; the descriptor never does.
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as twin:
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock is not None:  # TLS forgets it as soon as its connection is lost
+        # Another loop's socket object may refuse options; the descriptor never does.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as twin:
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if isinstance(transport, asyncio.WriteTransport):
         transport.abort()
     else:
