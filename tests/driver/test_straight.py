@@ -9,7 +9,7 @@ import pytest
 
 from dromos import Send
 from dromos.events import HandlerFailed
-from dromos.model import Message
+from dromos.model import Message, Token
 from tests.driver.harness import Notes, Stage, until
 
 pytestmark = pytest.mark.looptime
@@ -191,3 +191,90 @@ async def test_one_that_bears_failure_after_failure_goes_on() -> None:
     it.far.send("second")
     await until(lambda: "end second" in agent.said)
     await it.cancel()
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+async def test_a_timeout_that_is_over_at_once_ends_what_it_is_around(seconds: float) -> None:
+    async def hasty(message: str) -> None:
+        if message == "late":
+            async with asyncio.timeout(seconds):
+                await asyncio.sleep(60)
+
+    agent = Agent(hasty)
+    it = await warm(agent)
+    it.far.send("late")
+    it.far.send("next")
+    await until(lambda: "end next" in agent.said)
+    await it.cancel()
+
+    assert ["begin late", "begin next", "end next", "disconnect"] == agent.said
+    assert ["TimeoutError()"] == [repr(event.error) for event in it.of(HandlerFailed)]
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_child_that_fails_at_once_ends_its_task_group_alone(waits: bool) -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    async def group(message: str) -> None:
+        if message == "bad":
+            with suppress(BaseExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fail())
+                    if waits:
+                        await asyncio.sleep(60)
+
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+    agent = Agent(group)
+    it = await warm(agent)
+    it.far.send("bad")
+    it.far.send("next")
+    await until(lambda: "end next" in agent.said)
+    await it.cancel()
+
+    assert ["begin bad", "end bad", "begin next", "end next", "disconnect"] == agent.said
+    assert [] == it.of(HandlerFailed)
+
+
+async def test_a_cancellation_ends_what_it_awaits_and_can_be_undone_in_its_context() -> None:
+    children: list[asyncio.Task[None]] = []
+
+    async def work(message: str) -> None:
+        if message == "cut short":
+            token = bound.set("for now")
+            children.append(asyncio.get_running_loop().create_task(asyncio.sleep(60)))
+            try:
+                await children[0]
+            finally:
+                bound.reset(token)
+
+    agent = Agent(work)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(it.link._on_message, "cut short", 1, 9)
+    await it.cancel()
+
+    assert ["begin cut short", "cancelled cut short", "disconnect"] == agent.said
+    assert children[0].cancelled()
+    assert [] == it.of(HandlerFailed)
+
+
+async def test_a_new_token_is_offered_after_a_message_that_waits() -> None:
+    class Renewing(Agent):
+        async def on_token_refresh(self, token: Token, send: Send) -> None:
+            self.said.append(f"begin {token.access_token}")
+            await asyncio.sleep(1)
+            self.said.append(f"end {token.access_token}")
+
+    agent = Renewing(lambda message: asyncio.sleep(1 if message != "first" else 0))
+    it = await warm(agent)
+    (session,) = it.bridge._sessions.values()
+    (record,) = session.records
+    it.link._on_message("message", 1, 7)
+    for value in ("token-1", "token-2"):
+        session._lane.offer_token(record, Token({"access_token": value}))
+    await until(lambda: "end token-2" in agent.said)
+    await it.cancel()
+
+    order = ("message", "token-1", "token-2")
+    assert [f"{what} {each}" for each in order for what in ("begin", "end")] == agent.said[:6]

@@ -14,7 +14,7 @@ from dromos._driver.callbacks import Callback, Callbacks, stray, stray_cancellat
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
-from dromos._driver.stepping import Stepper, Waiting
+from dromos._driver.stepping import Begun, Stepper
 from dromos.errors import ConnectionClosed
 from dromos.model import Message, Token
 
@@ -115,7 +115,7 @@ class Lane:
         # A plain function may still return an awaitable; a first call tells whether it does.
         self._may_be_direct = False
         self._direct: LinkRecord | None = None
-        self._begun: Waiting | None = None
+        self._begun: Begun | None = None
         self.method = "on_connect"
 
     def start(self, spawn: Callable[..., asyncio.Task[None]]) -> asyncio.Task[None]:
@@ -222,11 +222,6 @@ class Lane:
         running = [task for task in tasks if task is not None and not task.done()]
         for task in running:
             task.cancel()
-        if self._begun is not None:
-            # The task has not come to it yet.  It is to hear of the cancellation where it waits.
-            begun = self._spawn(self._await_result(self._begun), "callback")
-            asyncio.get_running_loop().call_soon(begun.cancel)
-            running.append(begun)
         now = asyncio.get_running_loop().time
         if running:
             # A callback that swallows its cancellation must not eat all the time there is.
@@ -303,10 +298,25 @@ class Lane:
         self._idle = asyncio.get_running_loop().create_future()
         try:
             await self._idle
+        except asyncio.CancelledError as error:
+            await self._pass_on(error)
         finally:
             self._idle = self._direct = None
             record.waker = None
             record.deliver_held()
+
+    async def _pass_on(self, error: asyncio.CancelledError) -> None:
+        """Let the callback that has begun as this task hear of what cancels the task.
+
+        Most often it is a scope of the callback's own: a timeout that was over at once, or a
+        task group with a child that failed before this task had its next turn.
+        """
+        if self._begun is not None:
+            self._begun.cancel(error)
+            await self._go_on()
+        elif self._task is not None and self._task.cancelling():
+            raise error
+        # Otherwise a callback that is over has taken it back.
 
     # Straight from the link
 
@@ -405,16 +415,25 @@ class Lane:
                 self._owner.handler_failed("on_message", error)
 
     def take_result(self, record: LinkRecord, result: object) -> None:
-        """Await what a plain `on_message` returned after all, before its next message."""
-        if inspect.isawaitable(result):
-            self._callbacks.is_async = True
-            self._begun = result if isinstance(result, Waiting) else None
-            self._direct = None  # nothing more goes straight, before it ends
-            record.deliver_held()
-            record.put(lambda: self._await_result(result))
+        """Await what `on_message` left to be awaited, before its next message."""
+        if not inspect.isawaitable(result):
+            return
+        self._callbacks.is_async = True
+        self._direct = None  # nothing more goes straight, before it ends
+        record.deliver_held()
+        if isinstance(result, Begun):
+            self._begun = result
+            record.put_first(self._go_on)
+        else:
+            record.put_first(functools.partial(self._await_result, result))
+
+    async def _go_on(self) -> None:
+        """Go on with the callback that has begun, unless that has been done."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            await self._await_result(begun)
 
     async def _await_result(self, result: Awaitable[object]) -> None:
-        self._begun = None
         self.method = "on_message"
         try:
             with stray_cancellation("on_message"):

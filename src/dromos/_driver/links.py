@@ -315,10 +315,17 @@ class LinkRecord:
         self.resume_if_low()
 
     def put(self, callback: Callable[[], Awaitable[None]]) -> None:
-        """Have something run before the next message."""
+        """Have something run before the next message, and after what is to run before it."""
+        self._insert(self._held_callbacks, callback)
+
+    def put_first(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Have something run next: what is left of a message that is being delivered."""
+        self._insert(0, callback)
+
+    def _insert(self, position: int, callback: Callable[[], Awaitable[None]]) -> None:
         if self.held is _NOTHING:
             self.held = deque[Item]()
-        self.held.appendleft(callback)
+        self.held.insert(position, callback)
         self._held_callbacks += 1
         if self.waker is not None:
             self.waker()

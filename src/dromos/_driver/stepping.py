@@ -1,6 +1,6 @@
 """Runs a coroutine up to where it first waits, on behalf of a task, and later what is left."""
 
-from asyncio import AbstractEventLoop, Task
+from asyncio import AbstractEventLoop, CancelledError, Task
 
 # What asyncio's documentation offers to those who run tasks ("Extending asyncio").
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
@@ -10,21 +10,42 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, TypeAlias
 
-__all__ = ["Stepper", "Waiting"]
+__all__ = ["Begun", "Stepper"]
 
 _Coroutine: TypeAlias = "CoroutineType[Any, Any, Any]"  # a class that only type checkers subscript
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+@dataclass(slots=True)
+class Begun:
     """A coroutine that has been begun, and what it waits for."""
 
     coroutine: _Coroutine
     future: object
+    thrown: BaseException | None = None
+
+    def cancel(self, error: CancelledError) -> None:
+        """Have it hear of a cancellation as in a task: by way of what it awaits, if that can be."""
+        cancel = getattr(self.future, "cancel", None)
+        if cancel is None or not cancel(*error.args):
+            self.thrown = error
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """Wait with it, and go on with it to its end."""
-        return _go_on(self.coroutine, self.future)
+        future, error = self.future, self.thrown
+        while True:
+            if error is None:
+                try:
+                    yield future
+                except BaseException as raised:
+                    error = raised
+                else:
+                    return (yield from self.coroutine.__await__())
+            try:
+                future = self.coroutine.throw(error)
+            except StopIteration as end:
+                return end.value
+            finally:
+                error = None
 
 
 class Stepper:
@@ -59,17 +80,4 @@ class Stepper:
             return None
         finally:
             _leave_task(self._loop, self._task)
-        return Waiting(result, future)
-
-
-def _go_on(coroutine: _Coroutine, future: object) -> Generator[Any, Any, Any]:
-    while True:
-        try:
-            yield future
-        except BaseException as error:
-            try:
-                future = coroutine.throw(error)
-            except StopIteration as end:
-                return end.value
-        else:
-            return (yield from coroutine.__await__())
+        return Begun(result, future)
