@@ -471,11 +471,13 @@ class Bridge:
             at_last: Seconds for those that did not.  None (default) is their `close_timeout`.
         """
         self._closed = True
-        await end(list(self._sessions.values()), within, at_last=at_last)
-        for group in list(self._groups):
-            group.finish()
-        if self._shared is not None:
-            await self._shared.tokens.aclose()
+        try:
+            await end(list(self._sessions.values()), within, at_last=at_last)
+        finally:
+            for group in list(self._groups):
+                group.finish()
+            if self._shared is not None:
+                await self._shared.tokens.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from dromos._driver import Callbacks, Sender, Session
+from dromos._driver import Callbacks, Sender, Session, end
 from dromos._driver.links import HOLD_BYTES, HOLD_MESSAGES, LinkRecord
 from dromos._driver.outbox import Ledger
 from dromos._driver.sending import BEING_DRAINED, size_of
@@ -173,7 +173,6 @@ class Connection:
             RuntimeError: From another event loop.
         """
         session, task = self._entered()
-        is_flushing = session.is_flushing  # by the bridge, which sets the limit
         if not self._is_over:
             self._sender.close(code, reason)
             self._closing = "the connection is closed"
@@ -182,15 +181,9 @@ class Connection:
         if session.owns(asyncio.current_task()):
             return  # a callback can't wait for its own end
         try:
-            within = None if is_flushing else session.close_timeout
-            await asyncio.wait([task], timeout=within)
-            if not task.done():
-                session.stop_now()
-                await asyncio.wait([task])
-        except asyncio.CancelledError:
-            task.cancel()
+            await end([session], session.close_timeout)
+        finally:
             await asyncio.wait([task])
-            raise
 
     async def drain(self, timeout: Seconds = 25.0) -> None:
         """Wait until the far side has everything that was sent, then close.

@@ -232,11 +232,6 @@ class Group:
         tasks = [member.task for member in members if not member.session.owns(here)]
         try:
             await end(sessions, within)
-        except asyncio.CancelledError:
-            # Whoever is in a hurry gets a quick end, not sessions that go on by themselves.
-            for session in sessions:
-                session.stop_now()
-            raise
         finally:
             if tasks:
                 await asyncio.wait(tasks)

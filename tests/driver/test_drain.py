@@ -308,6 +308,109 @@ async def test_a_connection_whose_drain_is_cancelled_takes_messages_again() -> N
     assert ["first", "second"] == it.far.received
 
 
+@pytest.mark.parametrize("who", ["the block", "close", "the bridge"])
+async def test_a_close_that_waits_for_a_drain_goes_on_when_that_is_cancelled(who: str) -> None:
+    it = Stage(far_side=quiet)
+    now = asyncio.get_running_loop().time
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("first")
+        draining = asyncio.create_task(connection.drain(timeout=600))
+        await asyncio.sleep(1)
+        closing = {"close": connection.close, "the bridge": it.bridge.close}.get(who)
+        task = None if closing is None else asyncio.create_task(closing())
+        await asyncio.sleep(0 if task is None else 1)
+        draining.cancel()
+        cancelled_at = now()
+
+    assert now() - cancelled_at < 12
+    assert "closed" == connection.state
+    if task is not None:
+        await task
+
+
+async def test_a_session_that_is_cancelled_as_a_drain_begins_still_delivers() -> None:
+    it = Stage(far_side=quiet)
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.far.stop_reading()
+    for _ in range(150):
+        it.handler.sends[0](MESSAGE)
+    asyncio.get_running_loop().call_later(8, it.far.start_reading)
+    draining = asyncio.create_task(drained(it))
+    await asyncio.sleep(0)  # it has begun, and looks again with what the cancellation changes
+    it.task.cancel()
+
+    assert 8 <= await draining
+    assert 150 == received(it)
+
+
+async def test_a_session_cancelled_twice_in_a_drain_ends_at_once_and_says_goodbye() -> None:
+    it = Stage(far_side=quiet)
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.far.stop_reading()
+    for _ in range(150):
+        it.handler.sends[0](MESSAGE)
+    draining = asyncio.create_task(drained(it))
+    for _ in range(2):
+        await asyncio.sleep(1)
+        it.task.cancel()
+
+    assert await draining < 2 + 5 + 1  # seconds: close_timeout, and a moment to clean up
+    assert ["connect", "disconnect"] == it.handler.names
+
+
+async def test_another_drain_with_more_time_does_not_keep_a_bridge_from_its_own() -> None:
+    it = Stage(far_side=quiet, outbox=Outbox(), ping_interval=None)
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("first")
+        patient = asyncio.create_task(connection.drain(timeout=600))
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await it.bridge.drain(timeout=10)
+        took = asyncio.get_running_loop().time() - began
+        await asyncio.wait([patient])
+
+    assert took <= 10
+
+
+async def test_a_drain_of_one_session_does_not_keep_a_bridge_from_ending_the_others() -> None:
+    cut: list[float] = []
+    now = asyncio.get_running_loop().time
+
+    class Stuck(Notes):
+        async def on_disconnect(self, error: Exception | None) -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                cut.append(now())
+
+    it = Stage(far_side=quiet, ping_interval=None)
+    other = Stuck()
+    async with it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        it.far.stop_reading()
+        await connection.send("first")
+        kept = asyncio.create_task(it.bridge.maintain_websocket("c-2", URL, other))
+        await until(lambda: other.sends)
+        asyncio.get_running_loop().call_later(60, it.dialer.links[0].far.start_reading)
+        draining = asyncio.create_task(connection.drain(timeout=600))
+        await asyncio.sleep(1)
+        began = now()
+        await it.bridge.close(timeout=1)
+        await kept
+        await draining
+
+    assert ["first"] == it.dialer.links[0].far.received
+    assert 1 == len(cut)
+    assert cut[0] - began <= 1 + 5
+
+
 async def test_a_bridge_that_is_drained_takes_no_new_session() -> None:
     it = Stage()
     await it.bridge.drain()

@@ -371,6 +371,25 @@ async def test_send_close_ends_the_session_with_its_code() -> None:
     assert 1 == stage.metrics.disconnects
 
 
+async def test_a_bridge_whose_close_is_cancelled_ends_its_sessions_at_once() -> None:
+    class Stuck(Notes):
+        async def on_message(self, message: str | bytes) -> None:
+            await asyncio.sleep(3600)
+
+    stage = Stage(handler=Stuck(), far_side=None)
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    stage.far.send("one")
+    await asyncio.sleep(1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await stage.bridge.close(timeout=60)
+    await asyncio.sleep(5)
+
+    assert () == stage.bridge.snapshots()
+    assert ["connect", "disconnect"] == stage.handler.names
+
+
 async def test_bridge_close_drains_every_session() -> None:
     stage = Stage()
     tasks = [stage.start() for _ in range(5)]

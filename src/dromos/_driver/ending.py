@@ -1,7 +1,7 @@
 """Ends sessions together: politely, and those that take too long at once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dromos._driver.session import Session
 
@@ -14,23 +14,39 @@ async def end(sessions: Sequence[Session], within: float, *, at_last: float | No
     Args:
         sessions: Which.
         within: Seconds after which the callbacks that are left are cancelled, and links
-            are closed within what `at_last` says.
-        at_last: Seconds for those links.  None (default) is their `close_timeout`.
+            are closed within what `at_last` says.  For a session that is being drained they
+            count from the end of that.
+        at_last: Seconds for those links, and no drain is waited for.  None (default) is their
+            `close_timeout`, after a drain.
     """
     here = asyncio.current_task()
-    # Somebody drains these, with a limit of their own: to end them sooner would cost messages.
-    draining = [session.ended for session in sessions if session.is_flushing]
     for session in sessions:
         if at_last is not None:
             session.limit_close(at_last)
         session.stop()
     # A handler that ends its own session can't wait for that.
     others = [session for session in sessions if not session.owns(here)]
-    if draining and not any(session.owns(here) for session in sessions):
-        await asyncio.wait(draining)
-    if others:
-        await asyncio.wait([session.ended for session in others], timeout=within)
-    late = [session for session in others if not session.ended.done()]
+    # Somebody drains these, with a limit of their own: to end them sooner would cost messages.
+    draining = {session for session in others if session.is_flushing and at_last is None}
+    try:
+        await _ended([session for session in others if session not in draining], within)
+        for session in draining:
+            await session.flushed()
+        await _ended(draining, within)
+    except asyncio.CancelledError:
+        # Whoever is in a hurry gets a quick end, not sessions that go on by themselves.
+        for session in sessions:
+            if not session.is_flushing:
+                session.stop_now()
+        raise
+
+
+async def _ended(sessions: Collection[Session], within: float) -> None:
+    """Wait until these are over, and hurry those up that take longer than that."""
+    if not sessions:
+        return
+    await asyncio.wait([session.ended for session in sessions], timeout=within)
+    late = [session for session in sessions if not session.ended.done()]
     for session in late:
         session.stop_now()
     if late:

@@ -104,6 +104,7 @@ class Session:
         "_hurry",
         "_inbox",
         "_is_hurried",
+        "_is_stop_due",
         "_lane",
         "_links",
         "_loop",
@@ -159,6 +160,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[Exception | None] = self._loop.create_future()
         self._is_hurried = False
+        self._is_stop_due = False
         self._hurry: asyncio.Future[None] | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._gap_since: float | None = None
@@ -199,9 +201,10 @@ class Session:
             if self._over.cancelled():
                 # It went with our waiting for it.  A shield would take half a KiB all the while.
                 self._over = self._loop.create_future()
-            if self._flush is not None:
-                await self._flush.finished()  # it has a limit, and whoever set that stops us
-            await self._close_now()
+            try:
+                await self.flushed()  # it has a limit, and whoever set that stops us
+            finally:  # who cancels once more is in a hurry
+                await self._close_now()
             raise
         finally:
             try:
@@ -234,9 +237,14 @@ class Session:
         self._hurry_up()
 
     def stop(self, code: int = 1000, reason: str = "") -> None:
-        """End the session with a close frame; `run` returns when that is done."""
-        self._close_frame = code, reason
-        if not self.is_flushing:  # else that is what follows, as soon as it may
+        """End the session with a close frame, the first one asked for.
+
+        `run` returns when that is done.  While it flushes, this is what follows.
+        """
+        if not self._is_stop_due:
+            self._is_stop_due = True
+            self._close_frame = code, reason
+        if not self.is_flushing:
             self.hear(heard.StopRequested())
 
     async def flush(self) -> None:
@@ -251,14 +259,23 @@ class Session:
             self._tell_watchers()  # those who wait to send need not wait any longer
             await self._flush.finished()
 
+    async def flushed(self) -> None:
+        """Wait until nobody flushes it, if somebody does."""
+        if self._flush is not None:
+            await self._flush.finished()
+
     async def drain(self) -> None:
         """Flush, and stop."""
         await self.flush()
-        self.stop(*self._close_frame)
+        self.stop()
 
     def reopen(self) -> None:
-        """Take messages again, unless somebody else still flushes."""
-        if not self.is_flushing:
+        """Take messages again, unless somebody else still flushes, or it was to stop after that."""
+        if self.is_flushing:
+            return
+        if self._is_stop_due:
+            self.hear(heard.StopRequested())
+        else:
             self._outlet.reopen()
 
     @property
@@ -281,7 +298,8 @@ class Session:
     @property
     def is_ending(self) -> bool:
         """Whether what ends it has happened."""
-        return self._over.done()
+        # A cancellation may be waiting for what is being flushed.
+        return self._over.done() and not self._over.cancelled()
 
     @property
     def close_timeout(self) -> float:
@@ -293,7 +311,7 @@ class Session:
         """Where it is, in a word."""
         if self.ended.done():
             return "closed"
-        if self._over.done():
+        if self.is_ending:
             return "closing"
         return "authorizing" if self._state is None else _PHASES[type(self._state)]
 
