@@ -139,6 +139,6 @@ class Play:
         self._link += sum(isinstance(each, do.Dial) for each in commands)
         self._ticket += sum(isinstance(each, do.Authorize) for each in commands)
         for each in commands:
-            if isinstance(each, do.TakeTurn):
+            if isinstance(each, do.TakeTurn | do.StandInLine | do.LeaveLine):
                 assert self.turns is not None
-                self.turns = self.turns.taken(each.at)
+                self.turns = self.turns.after(each)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dromos._core import commands as do
 from dromos._core import events as heard
-from dromos._core.commands import Authorize, Dial, Part, TakeTurn
+from dromos._core.commands import Authorize, Dial, LeaveLine, Part, StandInLine, TakeTurn
 from dromos._core.events import DialFailed, LinkGreeted, LinkLost, LinkOpened, SuspendNoticed
 from dromos._core.policy import Moment, Policy
 from dromos._core.renewal import TIMER_TOLERANCE
@@ -20,6 +20,7 @@ from dromos._core.states import Authorizing, Dialing, State, Stopped, Waiting
 from dromos._core.turns import Turns
 from dromos.errors import ConnectionClosed, HandshakeError, PermanentError, TokenError
 from dromos.events import AttemptFailed, RetryScheduled
+from dromos.model import RetryPolicy
 from tests.core.play import Play
 from tests.core.simulation import EXACT
 
@@ -40,7 +41,7 @@ def test_turns_are_evenly_spaced_and_nobody_waits_for_a_turn_that_is_free(
     taken: list[float] = []
     for now in sorted(due):
         taken.append(turns.next(now))
-        turns = turns.taken(taken[-1])
+        turns = turns.after(TakeTurn(taken[-1]))
 
     assert all(at >= now for at, now in zip(taken, sorted(due), strict=True))
     assert all(late - early >= every - EXACT for early, late in pairwise(taken))
@@ -63,9 +64,11 @@ def test_the_first_of_a_group_begins_at_once() -> None:
 def test_whoever_comes_later_waits_for_its_turn_and_then_asks_for_a_token() -> None:
     play = Play(turns=Turns(every=0.01, free=7.0))
 
-    play.orders(TakeTurn(7.0)).tells(RetryScheduled(delay=7.0, failures=0, error=None)).waits(7.0)
+    play.orders(StandInLine(7.0)).tells(RetryScheduled(delay=7.0, failures=0, error=None)).waits(
+        7.0
+    )
     assert 7.01 == play.turns.free if play.turns else None
-    play.until_due().orders(Authorize(1, Need.DIAL)).is_in(Authorizing)
+    play.until_due().orders(LeaveLine(7.0), Authorize(1, Need.DIAL)).is_in(Authorizing)
 
 
 def test_a_lost_link_waits_for_the_backoff_and_then_for_a_turn() -> None:
@@ -73,7 +76,7 @@ def test_a_lost_link_waits_for_the_backoff_and_then_for_a_turn() -> None:
     play.after(60).hears(LinkLost(1, DROPPED)).orders(Part(DROPPED)).waits(0.6)
 
     play.turns = Turns(every=0.01, free=100.0)
-    play.until_due().orders(TakeTurn(100.0)).is_in(Waiting).waits(100.0 - 60.6)
+    play.until_due().orders(StandInLine(100.0)).is_in(Waiting).waits(100.0 - 60.6)
     play.until_due().obtains(1).orders(Dial(2))
 
 
@@ -86,7 +89,35 @@ def test_a_suspend_does_not_let_a_session_jump_the_line() -> None:
 def test_a_session_may_be_stopped_while_it_waits_for_its_turn() -> None:
     play = Play(turns=Turns(every=0.01, free=50.0))
 
-    play.hears(heard.StopRequested()).orders(do.Finish(None)).is_in(Stopped)
+    play.hears(heard.StopRequested()).orders(LeaveLine(0.0), do.Finish(None)).is_in(Stopped)
+
+
+def test_turns_that_nobody_waits_for_any_more_are_free() -> None:
+    """A group that is stopped in a storm and started again begins at once."""
+    turns = Turns(every=1.0).after(TakeTurn(0.0))
+    for _ in range(100):
+        turns = turns.after(StandInLine(turns.next(0.0)))
+    assert 101.0 == turns.next(0.5)
+    for _ in range(99):
+        turns = turns.after(LeaveLine(0.5))
+    assert 101.0 == turns.next(0.5)  # one still waits for the last of them
+
+    assert 1.5 == turns.after(LeaveLine(0.5)).next(0.5)
+
+
+def test_the_last_in_line_who_goes_in_turn_frees_no_turn_that_was_used() -> None:
+    turns = Turns(every=1.0).after(TakeTurn(0.0)).after(StandInLine(1.0))
+
+    assert 2.0 == turns.after(LeaveLine(1.0)).next(1.0)
+
+
+def test_standing_in_line_is_not_held_against_max_elapsed() -> None:
+    """Two minutes in line between two attempts are not two minutes of failures."""
+    policy = Policy(retry=RetryPolicy(max_elapsed=30.0))
+    play = Play(policy, turns=Turns(every=120.0)).obtains(1).hears(DialFailed(1, BUSY))
+
+    play.until_due().is_in(Waiting).until_due().obtains(1).hears(DialFailed(2, BUSY))
+    play.tells(AttemptFailed, RetryScheduled).is_in(Waiting)
 
 
 def test_standing_in_line_is_not_held_against_a_source_of_tokens() -> None:
@@ -132,9 +163,11 @@ class Crowd:
         state, commands = decision
         for command in commands:
             match command:
-                case TakeTurn(at):
+                case TakeTurn(at) | StandInLine(at):
                     self.waits.append(at - self.now)
-                    self.turns = self.turns.taken(at)
+                    self.turns = self.turns.after(command)
+                case LeaveLine():
+                    self.turns = self.turns.after(command)
                 case Authorize(ticket):
                     self.attempts.append(self.now)
                     lease = Lease(generation=1)
@@ -191,5 +224,6 @@ def test_whoever_has_missed_the_turn_stands_in_line_again() -> None:
     play = Play(turns=Turns(every=0.01, free=5.0))
     play.turns = Turns(every=0.01, free=100.0)
 
-    play.after(6.01).hears(heard.TimerFired()).orders(TakeTurn(100.0)).is_in(Waiting)
-    play.after(94).hears(heard.TimerFired()).orders(Authorize(1, Need.DIAL))
+    play.after(6.01).hears(heard.TimerFired())
+    play.orders(LeaveLine(6.01), StandInLine(100.0)).is_in(Waiting)
+    play.after(94).hears(heard.TimerFired()).orders(LeaveLine(100.01), Authorize(1, Need.DIAL))

@@ -169,6 +169,7 @@ class World(NamedTuple):
         offering: Links on which the handler renews a token.
         queue: What happened and was not heard yet.
         finished: How often the session has ended.
+        in_line: Whether it waits for a turn of its own.
         stopped: Whether it was asked to.
         generation: The newest token's number.
         connected: Whether `on_connect` has had no `on_disconnect` yet.
@@ -186,6 +187,7 @@ class World(NamedTuple):
     offering: frozenset[int] = frozenset()
     queue: tuple[heard.Event, ...] = ()
     finished: int = 0
+    in_line: bool = False
     stopped: bool = False
     generation: int = 0
     connected: bool = False
@@ -340,9 +342,12 @@ class World(NamedTuple):
                 return self._replace(connected=False)
             case do.Finish():
                 return self._replace(finished=self.finished + 1, asked=None)
-            case do.TakeTurn(at):
+            case do.TakeTurn(at) | do.StandInLine(at):
                 assert at == self.turn, "takes a turn that is somebody else's"
-                return self
+                return self._replace(in_line=isinstance(command, do.StandInLine))
+            case do.LeaveLine():
+                assert self.in_line, "leaves a line that it does not stand in"
+                return self._replace(in_line=False)
             case do.Announce():
                 return self
 
@@ -350,6 +355,7 @@ class World(NamedTuple):
         """What must hold, always."""
         ended = isinstance(self.state, Stopped)
         assert self.finished == int(ended), "finishes exactly once"
+        assert self.in_line == getattr(self.state, "has_turn", False), "its place in line"
         assert len(self.dialing) <= 1, "two dials at once"
         assert len(self.open) <= 3, "three links at once"
         owned = set(links(self.state))

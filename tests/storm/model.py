@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from dromos._core.commands import TakeTurn
 from dromos._core.turns import Turns
 from tests.many.admission import Admission
 from tests.storm.policies import Contender
@@ -104,7 +105,7 @@ def play(storm: Storm, contender: Contender) -> Outcome:
             for who in dialling:
                 group = who % groups
                 turn = turns[group].next(now)
-                turns[group] = turns[group].taken(turn)
+                turns[group] = turns[group].after(TakeTurn(turn))
                 plan(who, turn, in_turn)
             dialling, in_turn[tick] = in_turn[tick], []
         if room < math.inf:

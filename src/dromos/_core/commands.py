@@ -18,7 +18,21 @@ class Authorize:
 
 @dataclass(frozen=True, slots=True)
 class TakeTurn:
-    """Leave the turn at this time to this session: the next one is somebody else's."""
+    """Leave the turn at this time, which is now, to this session: the next is somebody else's."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StandInLine:
+    """Leave the turn at this time to this session, which waits for it."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLine:
+    """Note that it waits for its turn no more, be it that it was its turn."""
 
     at: float
 
@@ -114,4 +128,5 @@ class Finish:
 
 LinkCommand: TypeAlias = Adopt | Greet | Prove | Reauthenticate | Release | Answer | Abort | Drop
 
-Command: TypeAlias = LinkCommand | Authorize | TakeTurn | Dial | Part | Announce | Finish
+InLine: TypeAlias = TakeTurn | StandInLine | LeaveLine
+Command: TypeAlias = LinkCommand | Authorize | InLine | Dial | Part | Announce | Finish

@@ -89,6 +89,11 @@ class Past:
     last_delay: float = 0.0
     asked: float | None = None
 
+    def after_line(self, seconds: float) -> Self:
+        """Forget the time that it stands in line: budgets are for what others do."""
+        first = None if self.first_failure is None else self.first_failure + seconds
+        return replace(self, started=self.started + seconds, first_failure=first)
+
     def after_stability(self) -> Self:
         """Forget the failures: a link has proven stable."""
         return replace(

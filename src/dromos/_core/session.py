@@ -32,9 +32,11 @@ from dromos._core.commands import (
     Drop,
     Finish,
     Greet,
+    LeaveLine,
     Part,
     Prove,
     Release,
+    StandInLine,
     TakeTurn,
 )
 from dromos._core.events import (
@@ -118,15 +120,13 @@ def decide(policy: Policy, state: State, event: Event, moment: Moment) -> Decisi
         case Stopped(), _:
             return state, ()
         case _, StopRequested():
-            return _stop(state, None)
+            return _stop(state, None, moment)
         case _, HandlerEnded(error):
-            return _stop(state, error)
+            return _stop(state, error, moment)
 
         # ---- No link: wait, ask for a token, dial.
         case Waiting(until=until), TimerFired() if now >= until - renewal.TIMER_TOLERANCE:
-            if state.has_turn and now <= until + TURN_LASTS:
-                return _authorize(state.past, state.refused, moment)
-            return _begin(state.past, state.refused, moment)
+            return _go_on(state, moment)
         case Waiting(), SuspendNoticed():
             # Whatever we were waiting out is over; but a whole fleet may have slept.
             soon = now + backoff.delay(policy.retry, failures=1, roll=moment.roll)
@@ -282,11 +282,19 @@ def _begin(past: Past, refused: int | None, moment: Moment) -> Decision:
         state, commands = _authorize(past, refused, moment)
         return state, (TakeTurn(moment.now), *commands)
     wait = turn - moment.now
-    # The budget for the first token is for what the source does, not for standing in line.
-    past = replace(past, started=past.started + wait)
+    past = past.after_line(wait)
     told = RetryScheduled(delay=wait, failures=past.failures, error=None)
     waiting = Waiting(until=turn, past=past, refused=refused, not_before=turn, has_turn=True)
-    return waiting, (TakeTurn(turn), Announce(told))
+    return waiting, (StandInLine(turn), Announce(told))
+
+
+def _go_on(state: Waiting, moment: Moment) -> Decision:
+    """Make the attempt that a wait was for, in its turn."""
+    if not state.has_turn:
+        return _begin(state.past, state.refused, moment)
+    attempt = _authorize if moment.now <= state.until + TURN_LASTS else _begin
+    after, commands = attempt(state.past, state.refused, moment)
+    return after, (LeaveLine(moment.now), *commands)
 
 
 def _authorize(past: Past, refused: int | None, moment: Moment) -> Decision:
@@ -365,10 +373,12 @@ def _lose(
 # ------------------------------------------------------------------ the end
 
 
-def _stop(state: State, error: Exception | None) -> Decision:
+def _stop(state: State, error: Exception | None, moment: Moment) -> Decision:
     """End it now: a dial is dropped, an open link is closed politely."""
     closing: list[Command] = []
     match state:
+        case Waiting(has_turn=True):
+            closing = [LeaveLine(moment.now)]
         case Dialing(link=link):
             closing = [Drop(link)]
         case Greeting(link=link):

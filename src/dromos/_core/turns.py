@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from dromos._core.commands import InLine, LeaveLine, StandInLine, TakeTurn
+
 __all__ = ["Turns"]
 
 
@@ -17,15 +19,29 @@ class Turns:
     Attributes:
         every: Seconds between two turns.
         free: When the next one is, in monotonic seconds; in the past, it is at once.
+        waiting: How many wait for theirs.
     """
 
     every: float
     free: float = float("-inf")
+    waiting: int = 0
 
     def next(self, now: float) -> float:
         """When an attempt that is due now may begin."""
         return max(now, self.free)
 
-    def taken(self, at: float) -> Self:
-        """Leave the turn at this time to somebody."""
-        return replace(self, free=at + self.every)
+    def after(self, command: InLine) -> Self:
+        """What becomes of them with what a session does.
+
+        Turns that nobody waits for any more are over with the last one who waited: a group
+        that was stopped in a storm, and started again, does not stand in line behind itself.
+        """
+        match command:
+            case TakeTurn(at):
+                return replace(self, free=at + self.every)
+            case StandInLine(at):
+                return replace(self, free=at + self.every, waiting=self.waiting + 1)
+            case LeaveLine(at):
+                left = self.waiting - 1
+                free = self.free if left else min(self.free, at + self.every)
+                return replace(self, free=free, waiting=left)

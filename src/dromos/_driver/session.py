@@ -457,9 +457,9 @@ class Session:
         match command:
             case do.Authorize():
                 self._authorize(command)
-            case do.TakeTurn(at):
+            case do.TakeTurn() | do.StandInLine() | do.LeaveLine():
                 if self._parts.turnstile is not None:
-                    self._parts.turnstile.take(at)
+                    self._parts.turnstile.obey(command)
             case do.Dial(link, handover):
                 self._start_dial(link, handover)
             case do.Part(error):

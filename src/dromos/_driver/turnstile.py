@@ -1,5 +1,6 @@
 """Remembers, between the sessions of a group, whose turn comes next."""
 
+from dromos._core.commands import InLine
 from dromos._core.turns import Turns
 
 __all__ = ["Turnstile"]
@@ -19,6 +20,6 @@ class Turnstile:
         """When an attempt that is due now may begin."""
         return self._turns.next(now)
 
-    def take(self, at: float) -> None:
-        """Leave the turn at this time to somebody."""
-        self._turns = self._turns.taken(at)
+    def obey(self, command: InLine) -> None:
+        """Note what a session does about its turns."""
+        self._turns = self._turns.after(command)
