@@ -144,6 +144,19 @@ def test_every_link_leads_to_a_file() -> None:
     assert [] == [link for link in links if not (README.parent / link).exists()]
 
 
+def test_every_page_of_the_documents_is_linked() -> None:
+    """Who starts here has to find it; only the API's pages are nothing before they are built."""
+    docs = README.parent / "docs"
+    pages = {
+        str(page.relative_to(docs)) for page in docs.rglob("*.md") if "_build" not in page.parts
+    }
+    built = {page for page in pages if page.startswith("reference/api/")}
+    linked = set(re.findall(r"\]\(docs/([^)#]+\.md)", README.read_text()))
+
+    assert built
+    assert pages - built - {"index.md"} == linked
+
+
 def test_the_commands_it_shows_are_those_there_are() -> None:
     shown = set(re.findall(r"^\| `dromos (\w+)", README.read_text(), re.MULTILINE))
 
