@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm bench bench-smoke mutants venv format map diagram lock clean
+.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm scrape bench bench-smoke mutants venv format map diagram lock clean
 
 help:                   ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -77,6 +77,9 @@ many: .venv/test        ## thousands of sessions in one process, through a resta
 storm: .venv/bench      ## 2,000 real links dropped at once, beside a model of a million; writes docs/scale.md
 	$(BIN)/python -m tests.storm.run
 
+scrape: .venv/test      ## what a Prometheus scrape of 10,000 sessions costs, within its bar of 100 ms
+	$(BIN)/python -m benchmarks.scrape
+
 ROUNDS ?= 7
 BENCH ?= --callgrind
 bench: .venv/bench      ## what it costs, beside other clients (ROUNDS=7; BENCH='--only idle', or --help)
@@ -84,6 +87,7 @@ bench: .venv/bench      ## what it costs, beside other clients (ROUNDS=7; BENCH=
 
 bench-smoke: .venv/bench        # does the harness work? seconds, and no figure counts
 	$(BIN)/python -m benchmarks --smoke --json benchmarks/results/smoke.json
+	$(BIN)/python -m benchmarks.scrape --sessions 200 --scrapes 3
 
 mutants: .venv/dev      ## do the core's tests notice a changed core?
 	$(SHALLOW) $(BIN)/mutmut run

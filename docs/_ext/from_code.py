@@ -1,13 +1,12 @@
 """A Sphinx extension: `{from-code}` puts a table in its place that is read from the code."""
 
-import ast
-import textwrap
 from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from examples import is_python, paragraphs
 from tables import TABLES
 
 
@@ -30,34 +29,12 @@ def show_examples(
 ) -> None:
     """Let an indented paragraph of a docstring be code, which it is here, and no quotation."""
     out: list[str] = []
-    block: list[str] = []
-    for line in [*lines, "end"]:
-        starts = not block and line.startswith("    ") and _follows_prose(out)
-        if starts or (block and (line.startswith("    ") or not line.strip())):
-            block.append(line)
-            continue
-        if block:
-            out += [_directive(block), "", *block]
-            block = []
-        out.append(line)
-    lines[:] = out[:-1]
-
-
-def _follows_prose(lines: list[str]) -> bool:
-    """Whether the last paragraph was text at the margin, and an empty line came after it."""
-    if len(lines) < 2 or lines[-1].strip():
-        return False
-    before = next((line for line in reversed(lines) if line.strip()), "")
-    return not before.startswith((" ", "* "))
-
-
-def _directive(block: list[str]) -> str:
-    code = textwrap.indent(textwrap.dedent("\n".join(block)), "    ")
-    try:
-        ast.parse(f"async def example():\n{code}")
-    except SyntaxError:
-        return ".. code-block:: text"
-    return ".. code-block:: python"
+    for is_example, paragraph in paragraphs(lines):
+        if is_example:
+            language = "python" if is_python(paragraph) else "text"
+            out += [f".. code-block:: {language}", ""]
+        out += paragraph
+    lines[:] = out
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from dromos import Bridge, Handler
 from dromos.cli.commands import cli
+from dromos.config.sources import load
 from dromos.oauth import StaticToken
 from dromos.testing import FarSide, Gateway
 from tests.oauth.token_server import TokenServer
@@ -34,16 +35,20 @@ class Agent(Handler):
     """Does nothing."""
 
 
-FIRST, HANDLER, GROUP, SOURCE, THREADS, ALONE = range(6)
+# WORLD and AGENT are files of the tutorial, which tests/documents/test_tutorial.py plays.
+FIRST, HANDLER, WORLD, AGENT, GROUP, SOURCE, THREADS, ALONE = range(8)
+
+RUNS = "asyncio.run(main())"
+RUNS_AS_PROGRAM = f"if __name__ == '__main__':\n    {RUNS}"
 
 
-async def play(number: int, capsys: pytest.CaptureFixture[str]) -> str:
+async def play(number: int, ends_with: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Run an example until it has said hello and printed an answer, cancel it; what it printed."""
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:
         gateway.add("your-connection-id", lifetime=3600)
         tree = ast.parse(addressed(example(number), gateway, far))
         last = tree.body.pop()
-        assert "asyncio.run(main())" == ast.unparse(last)
+        assert ends_with == ast.unparse(last)
         names: dict[str, Any] = {}
         exec(compile(tree, str(README), "exec"), names)
         task = asyncio.get_running_loop().create_task(names["main"]())
@@ -64,14 +69,14 @@ async def play(number: int, capsys: pytest.CaptureFixture[str]) -> str:
 
 async def test_the_first_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     """Only the addresses are changed."""
-    assert "received welcome\n" == await play(FIRST, capsys)
+    assert "received welcome\n" == await play(FIRST, RUNS, capsys)
 
 
 async def test_the_specifications_example_runs_as_it_stands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """B26: the original's example does not compile."""
-    assert "disconnected None" in await play(HANDLER, capsys)
+    assert "disconnected None" in await play(HANDLER, RUNS_AS_PROGRAM, capsys)
 
 
 async def test_the_example_of_a_group_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,12 +114,24 @@ async def test_the_example_for_threads_runs(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_example_that_needs_no_gateway_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(example(ALONE), str(README), "exec"), {})
+    exec(compile(example(ALONE), str(README), "exec"), {"__name__": "__main__"})
 
     out = capsys.readouterr().out
     assert "disconnected: link closed by the far side" in out
     assert "received back again" in out
     assert out.endswith("disconnected: None\n")
+
+
+@pytest.mark.parametrize("number", [HANDLER, AGENT, ALONE])
+def test_a_file_with_an_agent_can_be_imported_by_dromos_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever saves an example and names its class must not start, or wait for, its `main`."""
+    (tmp_path / f"saved_{number}.py").write_text(example(number))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(asyncio, "run", lambda _: pytest.fail("it runs as it is imported"))
+
+    assert "Agent" == load(f"saved_{number}:Agent", "the agent").__name__
 
 
 def test_every_python_example_is_run_here() -> None:
@@ -125,6 +142,19 @@ def test_every_link_leads_to_a_file() -> None:
     links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"]+)", README.read_text())
 
     assert [] == [link for link in links if not (README.parent / link).exists()]
+
+
+def test_every_page_of_the_documents_is_linked() -> None:
+    """Who starts here has to find it; only the API's pages are nothing before they are built."""
+    docs = README.parent / "docs"
+    pages = {
+        str(page.relative_to(docs)) for page in docs.rglob("*.md") if "_build" not in page.parts
+    }
+    built = {page for page in pages if page.startswith("reference/api/")}
+    linked = set(re.findall(r"\]\(docs/([^)#]+\.md)", README.read_text()))
+
+    assert built
+    assert pages - built - {"index.md"} == linked
 
 
 def test_the_commands_it_shows_are_those_there_are() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["DOCS", "PAGES", "Block", "Page", "load"]
+__all__ = ["DOCS", "PAGES", "README", "Block", "Page", "load"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -84,6 +84,9 @@ PAGES = [
     for file in sorted(DOCS.rglob("*.md"))
     if "_build" not in file.parts
 ]
+
+README = Page("../README.md")
+"""The first page of all; its Python runs in tests/bridge/test_readme.py."""
 
 
 def load(name: str) -> ModuleType:

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from dromos.cli.commands import cli
-from tests.documents.pages import PAGES, Block
+from tests.documents.pages import PAGES, README, Block
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ OTHERS = {"curl", "echo", "python", "systemctl", "journalctl", "uvicorn"}
 
 
 def blocks(*languages: str) -> list[Block]:
-    return [block for page in PAGES for block in page.blocks(*languages)]
+    return [block for page in [README, *PAGES] for block in page.blocks(*languages)]
 
 
 def test_every_block_has_a_language_that_is_looked_after():
@@ -82,6 +82,14 @@ def installable(arguments: list[str]) -> bool:
     wanted = re.match(r"(?:dromos|\.)(?:\[([\w,]+)\])?$", arguments[1])
     assert wanted, f"pip is asked for {arguments[1]}"
     return arguments[0] == "install" and set((wanted[1] or "").split(",")) - {""} <= known
+
+
+def test_the_commands_of_the_readme_are_among_them():
+    """What a newcomer types first."""
+    looked_at = [block for block in blocks("sh") if block.page == README.path]
+    typed = {" ".join(words[:2]) for block in looked_at for words in commands(block)}
+
+    assert {"pip install", "dromos demo", "dromos run", "python world.py", "make test"} <= typed
 
 
 def test_a_command_that_is_misspelt_is_found():

@@ -18,11 +18,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.documents.pages import Page
+from tests.documents.pages import README, Page
+from tests.documents.test_other_blocks import commands
 from tests.documents.world import SOURCE, free_port, says
 
 PAGE = Page("tutorial.md")
-FILES = re.findall(r"^`([\w.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", PAGE.text, re.MULTILINE | re.DOTALL)
+A_FILE = re.compile(r"^`([\w.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILES = A_FILE.findall(PAGE.text)
 DROMOS = ("-m", "dromos")
 
 pytestmark = pytest.mark.slow  # processes as a user starts them, whose tokens expire in real time
@@ -123,6 +125,19 @@ def answers() -> dict[str, str]:
 def test_the_files_are_those_that_the_commands_name():
     assert ["world.py", "agent.py", "dromos.toml"] == [name for name, _ in FILES]
     assert {"/livez", "/readyz", "/metrics"} == set(answers())
+
+
+def test_the_readme_shows_the_same_files_and_commands():
+    """So what is played here holds for who has read nothing else."""
+    service = README.text.partition("\n## As a service\n")[2].partition("\n| Command | Does |")[0]
+    typed = [
+        words for block in README.blocks("sh") if block.text in service for words in commands(block)
+    ]
+    here = [words for block in PAGE.blocks("sh") for words in commands(block)]
+
+    assert FILES == A_FILE.findall(service)
+    assert ["dromos", "run", "agent:Agent", "--config", "dromos.toml"] in typed
+    assert [] == [words for words in typed if words not in here]
 
 
 async def test_the_tutorial_goes_as_it_says(tmp_path: Path):

@@ -26,6 +26,7 @@ def write_events(out: TextOut) -> Callable[[BridgeEvent], None]:
 
         with open("run.jsonl", "w") as out:
             bridge = Bridge(tokens, on_event=write_events(out))
+            await bridge.maintain_websocket("connection-id", "wss://host/ws", Agent())
 
     Args:
         out: Where to.  Whoever opened it closes it.

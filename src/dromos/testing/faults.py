@@ -27,10 +27,12 @@ class FaultProxy(Loopback):
     """A TCP proxy that breaks connections on demand, between a client and its far side.
 
         async with FarSide(echo=True) as far, FaultProxy(far.url) as proxy:
-            session = asyncio.create_task(bridge.maintain_websocket("c-1", proxy.url, agent))
-            await far.wait_for_link(1)
-            proxy.go_silent()                       # a cable is cut; nobody says so
-            await far.wait_for_link(2)
+            async with bridge.connect(
+                "c-1", proxy.url, ping_interval=0.5, ping_timeout=2
+            ) as connection:
+                await connection.wait_open()
+                proxy.go_silent()                   # a cable is cut; nobody says so
+                await far.wait_for_link(2)
 
     Faults befall the connections that are live when they are ordered (`live`), and as
     many as asked for of those to come (`next`; None for all).  A connection to come
