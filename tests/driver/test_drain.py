@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dromos import Connection, HandshakeError, NotConnected, Outbox, Send
-from dromos.events import DeliveryUnknown, LinkLost, MessagesUnsent
+from dromos.events import DeliveryUnknown, HandlerFailed, LinkLost, MessagesUnsent
+from dromos.model import Token
 from dromos.testing.memory import FarEnd
 from tests.driver.harness import URL, Notes, Stage, until
 
@@ -121,6 +122,52 @@ async def test_a_link_that_opens_meanwhile_is_greeted() -> None:
         await drained(it)
 
     assert ["hello", "who I am", "news"] == it.far.received
+
+
+@pytest.mark.parametrize("outbox", [None, Outbox()])
+async def test_a_token_is_renewed_on_the_live_link_meanwhile(outbox: Outbox | None) -> None:
+    class Renewing(Notes):
+        sent_late: Exception | None = None
+
+        async def on_token_refresh(self, token: Token, send: Send) -> None:
+            await send("a new token")
+            asyncio.get_running_loop().call_soon(self.send_late, send)
+
+        def send_late(self, send: Send) -> None:
+            try:
+                send("what is no part of it")
+            except NotConnected as error:
+                self.sent_late = error
+
+    handler = Renewing()
+    it = Stage(handler=handler, far_side=quiet, outbox=outbox, ping_interval=None)
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.far.stop_reading()
+    it.handler.sends[0](MESSAGE)
+    draining = asyncio.create_task(drained(it))
+    await asyncio.sleep(1)
+    (session,) = it.bridge._sessions.values()
+    session.request_renewal()
+    await asyncio.sleep(3)
+    it.far.start_reading()
+    await draining
+
+    assert [MESSAGE, "a new token"] == it.far.received
+    assert "being drained" in str(handler.sent_late)
+    assert [] == it.of(HandlerFailed)
+    assert 1 == len(it.dialer.links)
+
+
+async def test_an_answer_that_goes_astray_is_asked_for_again() -> None:
+    it = Stage(far_side=quiet)
+    it.start()
+    await until(lambda: it.handler.sends)
+    it.far.answer_pings = False
+    it.handler.sends[0](MESSAGE)
+    asyncio.get_running_loop().call_later(1.5, setattr, it.far, "answer_pings", True)
+
+    assert await drained(it) < 3
 
 
 async def test_what_a_lost_link_took_with_it_is_reported_and_not_waited_for() -> None:

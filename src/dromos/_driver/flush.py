@@ -60,7 +60,10 @@ class Flush:
     async def finished(self) -> None:
         """Wait until all has arrived, or nobody flushes any more."""
         while not self._is_done() and self.is_under_way:
-            await asyncio.wait([self._next_look()], timeout=LOOK_AGAIN)
+            changed, _ = await asyncio.wait([self._next_look()], timeout=LOOK_AGAIN)
+            if not changed:
+                for record in self._open_links():
+                    record.pings.ask_again()
 
     def look(self) -> None:
         """Look again: something has changed."""
@@ -72,12 +75,14 @@ class Flush:
         owner = self._owner
         if owner.is_ending:
             return True
-        for record in owner.records:
-            if record.is_open:
-                record.pings.ask_after_now()
+        for record in self._open_links():
+            record.pings.ask_after_now()
         if owner.outlet.ledger is not None:
             return not owner.outlet.ledger.count
         return all(record.pings.confirmed >= record.pings.sent for record in owner.records)
+
+    def _open_links(self) -> list[LinkRecord]:
+        return [record for record in self._owner.records if record.is_open]
 
     def _next_look(self) -> asyncio.Future[None]:
         if self._changed is None or self._changed.done():

@@ -489,8 +489,9 @@ class Lane:
         if method is not None and record.link is not None:
             self.method = "on_token_refresh"
             try:
-                with stray_cancellation("on_token_refresh"):
-                    result = method(token, self._owner.make_sender(record))
+                sender = self._owner.make_sender(record)
+                with stray_cancellation("on_token_refresh"), sender.passing() as send:
+                    result = method(token, send)
                     if inspect.isawaitable(result):
                         result = await result
                 accepted = result is not False

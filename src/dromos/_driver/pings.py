@@ -107,6 +107,14 @@ class Pings:
         if not self._is_over and self.sent > self._asked_after:
             self.ping()
 
+    def ask_again(self) -> bool:
+        """Ping once more, and return whether something is unconfirmed: a ping may go astray."""
+        if self._is_over or self.confirmed >= self.sent:
+            return False
+        if not self._record.is_paused or self.sent > self._asked_after:
+            self.ping()
+        return True
+
     def end(self) -> None:
         """Write no more."""
         self._is_over = True
@@ -114,13 +122,10 @@ class Pings:
             self._barrier.cancel()
 
     def _ask_again(self) -> None:
-        """Ping, and go on once a second while something is unconfirmed: a ping may go astray."""
+        """Go on pinging once a second while something is unconfirmed."""
         self._barrier = None
-        if self._is_over or self.confirmed >= self.sent:
-            return
-        if not self._record.is_paused or self.sent > self._asked_after:
-            self.ping()
-        self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_again)
+        if self.ask_again():
+            self._barrier = self._loop.call_later(BARRIER_EVERY, self._ask_again)
 
 
 def _payload(number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -90,7 +91,7 @@ class Outlet:
         self.easy = self._easy()
 
     def shut(self) -> None:
-        """Take nothing more, except what a link is greeted with: what was taken is to arrive."""
+        """Take nothing more, except what greets a link or renews its token: the rest is to arrive."""
         self.is_shut = True
         self.easy = -1  # so that the quick way of sending need not ask
 
@@ -125,10 +126,16 @@ class Outlet:
             raise MessageTooBig(size=size, limit=self.send_size_limit)
         return size
 
-    def check(self, message: object, record: LinkRecord) -> int:
-        """Return the message's size in bytes, or raise what forbids sending it now."""
+    def check(self, message: object, record: LinkRecord, *, passes: bool) -> int:
+        """Return the message's size in bytes, or raise what forbids sending it now.
+
+        Args:
+            message: What to send.
+            record: The link to write to.
+            passes: Whether it is taken even while the outlet is shut.
+        """
         size = self.check_size(message)
-        if self.is_shut and not record.is_greeting:
+        if self.is_shut and not passes and not record.is_greeting:
             raise NotConnected(BEING_DRAINED)
         buffered = record.buffered
         if buffered + size > self.send_buffer_limit:
@@ -145,7 +152,7 @@ class Outlet:
     # With an outbox
 
     def post(
-        self, ledger: Ledger, message: Sendable, own: LinkRecord | None
+        self, ledger: Ledger, message: Sendable, own: LinkRecord | None, *, passes: bool
     ) -> "_Written | _Drained":
         """Write a message if it is its turn, or keep it until it is.
 
@@ -153,9 +160,10 @@ class Outlet:
             ledger: The outbox's account.
             message: What to send.
             own: The link to write to whatever waits, because it is still being greeted.
+            passes: Whether it is taken even while the outlet is shut.
         """
         size = self.check_size(message)
-        if self.is_shut and own is None:
+        if self.is_shut and own is None and not passes:
             raise NotConnected(BEING_DRAINED)
         kept = message if isinstance(message, str) else bytes(message)
         entry = ledger.admit(kept, size)
@@ -222,9 +230,10 @@ class Sender:
     other sender of the session, to the link that serves.
     """
 
-    __slots__ = ("_outlet", "_own", "handover", "link", "made_for")
+    __slots__ = ("_outlet", "_own", "_passes", "handover", "link", "made_for")
 
     def __init__(self, outlet: Outlet, record: LinkRecord | None) -> None:
+        self._passes = False
         self._outlet = outlet
         self._own = record
         self.made_for = record
@@ -252,13 +261,25 @@ class Sender:
             record.pings.sent += 1
             # Asked again: this very write may have filled the buffer.
             return _Drained(record) if writing.blocked else WRITTEN
-        size = outlet.check(message, record)
+        size = outlet.check(message, record, passes=self._passes)
         link.send(message)
         record.pings.sent += 1
         if not writing.blocked:
             return WRITTEN
         writing.wrote(size)
         return _Drained(record)
+
+    @contextmanager
+    def passing(self) -> Generator["Sender"]:
+        """Have its messages taken in here even by an outlet that is shut.
+
+        What renews the token keeps the link alive on which the rest is to arrive.
+        """
+        self._passes = True
+        try:
+            yield self
+        finally:
+            self._passes = False
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End the session with a close frame.
@@ -305,7 +326,7 @@ class KeptSender(Sender):
         if own is not None and (own.greeted or own.released or own.link is None):
             own = own if own.taking_over else None
             self._own = own
-        return outlet.post(outlet.ledger, message, own)
+        return outlet.post(outlet.ledger, message, own, passes=self._passes)
 
 
 def size_of(message: object) -> int:
