@@ -1,5 +1,6 @@
 """The options of a bridge: their names, defaults and checks."""
 
+import inspect
 import logging
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -15,6 +16,7 @@ __all__ = [
     "BridgeOptions",
     "SessionOptions",
     "Verdicts",
+    "check_task_factory",
     "check_verdicts",
     "look_up",
     "per_second",
@@ -182,6 +184,30 @@ def look_up(verdicts: Mapping[int | type[Exception], Verdict], error: Exception)
     kinds = (kind for kind in type(error).__mro__ if kind in verdicts)
     nearest = next(kinds, None)
     return None if nearest is None else verdicts[nearest]
+
+
+def check_task_factory(factory: Callable[..., object] | None) -> None:
+    """Refuse a task factory that can't run a task in a context that it is given.
+
+    A session's callbacks share one.  asyncio's documentation asks factories for it since
+    Python 3.11 ("loop.set_task_factory").
+
+    Raises:
+        TypeError: If it takes no `context`.
+    """
+    if factory is None:
+        return
+    try:
+        takes = inspect.signature(factory)
+    except ValueError:  # of some builtins nothing is known
+        return
+    try:
+        takes.bind(None, None, context=None)
+    except TypeError:
+        raise TypeError(
+            "the event loop's task factory must take `context`, as asyncio asks of it since "
+            "Python 3.11: def factory(loop, coro, **options)"
+        ) from None
 
 
 def _optional_seconds(name: str, value: object) -> float | None:

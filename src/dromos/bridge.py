@@ -32,6 +32,7 @@ from dromos._driver.endpoint import Veiled, check_made_url, check_url, is_insecu
 from dromos._options import (
     SessionOptions,
     Verdicts,
+    check_task_factory,
     check_verdicts,
     look_up,
     per_second,
@@ -619,6 +620,7 @@ class Bridge:
         """What the sessions of a loop share: a semaphore and a cache belong to one."""
         loop = asyncio.get_running_loop()
         if self._shared is None or self._shared.loop is not loop:
+            check_task_factory(loop.get_task_factory())
             self._shared = _Shared(
                 loop=loop,
                 gate=asyncio.Semaphore(self._max_concurrent_dials),

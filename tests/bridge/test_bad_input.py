@@ -9,7 +9,8 @@ import pytest
 
 from dromos import Bridge, RetryPolicy, Token, Verdict
 from dromos.model import AuthStrategy
-from tests.driver.harness import Notes, Tokens
+from dromos.testing.virtual import VirtualTime
+from tests.driver.harness import Notes, Stage, Tokens, until
 
 URL = "wss://far.example/ws"
 
@@ -100,6 +101,33 @@ def test_durations_may_be_timedeltas() -> None:
         ping_interval=timedelta(seconds=30),
         retry_policy=RetryPolicy(max_backoff=timedelta(minutes=2)),
     )
+
+
+async def test_a_task_factory_that_takes_no_context_is_named() -> None:
+    def old(loop: Any, coroutine: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(coroutine, loop=loop)
+
+    asyncio.get_running_loop().set_task_factory(old)
+    with pytest.raises(TypeError, match="task factory must take `context`"):
+        await Bridge(Tokens()).maintain_websocket("c-1", URL, Notes())
+
+
+def test_a_task_factory_that_takes_one_is_used() -> None:
+    made: list[str] = []
+
+    def factory(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coroutine.__name__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    async def live() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+        stage = Stage()
+        stage.start()
+        await until(lambda: stage.handler.sends)
+        await stage.bridge.close()
+
+    VirtualTime().run(live())
+    assert made
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Outlet:
         self.easy = self._easy()
 
     def shut(self) -> None:
-        """Take nothing more, except what greets a link or renews its token: the rest is to arrive."""
+        """Take nothing more, except what greets a link or renews its token."""
         self.is_shut = True
         self.easy = -1  # so that the quick way of sending need not ask
 

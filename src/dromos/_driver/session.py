@@ -184,11 +184,10 @@ class Session:
         """
         self.emit(SessionStarted(endpoint=self._endpoint_name))
         end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
-        lane = self._lane.start(self._spawn)
-        lane.add_done_callback(self._lane_ended)
         error: Exception | None = None
         cancelled = False
         try:
+            self._lane.start(self._spawn).add_done_callback(self._lane_ended)
             self._state, first = start(self._moment())
             self._carry_out((self._state, first))
             self._hear_all()  # somebody may have stopped it already
