@@ -10,7 +10,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
@@ -547,7 +547,8 @@ class Bridge:
             callbacks=plan.callbacks,
             policy=plan.policy,
             options=plan.limits,
-            parts=self._parts(plan.limits, self._shared_here(), turnstile),
+            parts=self._parts(plan.limits, self._shared_here()),
+            turnstile=turnstile,
         )
         self._sessions[session.number] = session
         session.ended.add_done_callback(lambda _: self._sessions.pop(session.number, None))
@@ -560,14 +561,14 @@ class Bridge:
             await session.run()
         finally:
             tokens.leave(session.connection_id)
+            # Not a turn later: whoever awaits this may look at once.
             self._sessions.pop(session.number, None)
 
-    def _parts(self, limits: Options, shared: "_Shared", turnstile: Turnstile | None) -> Parts:
+    def _parts(self, limits: Options, shared: "_Shared") -> Parts:
         insecure = limits.allow_insecure_transport
         if insecure not in shared.parts:
             shared.parts[insecure] = self._make_parts(insecure, shared)
-        parts = shared.parts[insecure]
-        return parts if turnstile is None else replace(parts, turnstile=turnstile)
+        return shared.parts[insecure]
 
     def _make_parts(self, allow_insecure: bool, shared: "_Shared") -> Parts:
         return Parts(

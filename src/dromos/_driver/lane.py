@@ -71,8 +71,9 @@ class Lane:
     streams after the one before; `on_disconnect` follows the last one.  So no
     message can pass another, and nothing comes after `on_disconnect`.
 
-    A plain `def on_message` is called by the link itself while its stream has
-    nothing else to do: no queue, no task switch.
+    While its stream has nothing else to do, the link itself calls a plain
+    `def on_message`, and makes the first step of an `async def` one: no queue, and no
+    task switch where that is all.
     """
 
     __slots__ = (

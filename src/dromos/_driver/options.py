@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dromos._core.schedule import Lease, Need
-from dromos._driver.turnstile import Turnstile
 from dromos._driver.watchdog import Unwatched, Watchdog
 from dromos.errors import HandshakeError
 from dromos.events import BridgeEvent
@@ -98,8 +97,6 @@ class Parts:
         tick: A fine clock, for what is measured: uvloop's tells milliseconds, once a turn.
         roll: Chance, uniform in [0, 1).
         watchdog: Tells of callbacks that block the event loop.
-        turnstile: What its attempts wait for in turn with those of others; None for a
-            session that is in no group.
     """
 
     tokens: Tokens
@@ -115,4 +112,3 @@ class Parts:
     tick: Callable[[], float]
     roll: Callable[[], float]
     watchdog: Watchdog | Unwatched
-    turnstile: Turnstile | None = None

@@ -37,6 +37,7 @@ from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options, Parts
 from dromos._driver.sending import Outlet, Sender
 from dromos._driver.tally import Tally
+from dromos._driver.turnstile import Turnstile
 from dromos.errors import ConnectionClosed, InteractionRequired, NotConnected, PermanentError
 from dromos.events import (
     BridgeEvent,
@@ -120,6 +121,7 @@ class Session:
         "_tally",
         "_tasks",
         "_timer",
+        "_turnstile",
         "_watchers",
         "connection_id",
         "ended",
@@ -138,7 +140,22 @@ class Session:
         policy: Policy,
         options: Options,
         parts: Parts,
+        turnstile: Turnstile | None = None,
     ) -> None:
+        """Do nothing yet.
+
+        Args:
+            number: Its number in the bridge.
+            connection_id: What the source of tokens knows the connection by.
+            endpoint: Where to dial.
+            endpoint_name: The same without secrets, to be shown.
+            callbacks: The handler's methods.
+            policy: What the core decides by.
+            options: What the driver obeys by.
+            parts: What it is given from outside.
+            turnstile: What its attempts wait for in turn with those of others.  None
+                (default) is in no group.
+        """
         self.number = number
         self.connection_id = connection_id
         self.is_connected = False
@@ -146,6 +163,7 @@ class Session:
         self._policy = policy
         self._options = options
         self._parts = parts
+        self._turnstile = turnstile
         self._loop = asyncio.get_running_loop()
         self._state: State | None = None
         self._inbox: list[heard.Event] = []  # few at a time
@@ -457,8 +475,8 @@ class Session:
             case do.Authorize():
                 self._authorize(command)
             case do.TakeTurn() | do.StandInLine() | do.LeaveLine():
-                if self._parts.turnstile is not None:
-                    self._parts.turnstile.obey(command)
+                if self._turnstile is not None:
+                    self._turnstile.obey(command)
             case do.Dial(link, handover):
                 self._start_dial(link, handover)
             case do.Part(error):
@@ -498,7 +516,7 @@ class Session:
                 record.drop()
 
     def _moment(self) -> Moment:
-        now, turnstile = self._loop.time(), self._parts.turnstile
+        now, turnstile = self._loop.time(), self._turnstile
         return Moment(
             now=now,
             wall=self._parts.wall(),
