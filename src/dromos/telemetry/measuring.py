@@ -177,8 +177,10 @@ class Measurer:
         match event:
             case events.AttemptStarted(link=link, handover=True):
                 notes.successor = _Successor(link)
-            case events.LinkOpened(link=link, at=at, handover=True):
-                notes.successor = _Successor(link, opened=at)
+            case events.LinkOpened(link=link, at=at):
+                # One dialled for a hand-over may have come to end a gap instead.
+                if notes.successor is not None and notes.successor.link == link:
+                    notes.successor.opened = at
             case events.HandedOver(old=old):
                 outcome = "completed"
                 yield from self._overlap(notes, old)
