@@ -87,6 +87,17 @@ def test_another_record_has_its_text_and_its_extras(written: Written) -> None:
     assert ({"id": 7}, None) == (line["order"], line["share"])
 
 
+def test_an_extra_replaces_none_of_the_lines_own_members(written: Written) -> None:
+    theirs = {"time": "noon", "level": "loud", "logger": "mine"}
+
+    written.logger.info("hello", extra=theirs)
+
+    line = written.line
+    assert ["time", "level", "logger"] == list(line)[:3]
+    assert ("info", "tests.formatters") == (line["level"], line["logger"])
+    assert line["time"].endswith("Z")
+
+
 def test_whatever_an_extra_is_the_line_stays_valid(written: Written) -> None:
     class Mute:
         def __repr__(self) -> str:
@@ -138,7 +149,14 @@ def test_every_line_has_the_labels(written: Written) -> None:
     assert ["a-7", "a-7"] == [json.loads(line)["agent"] for line in written.text.splitlines()]
 
 
-@pytest.mark.parametrize("name", ["event", "time", "level", "message", "connection_id"])
+TOLD = {name for kind in KINDS for name in as_record(example(kind))}
+"""Every member of an event's line, but those that only some errors bring."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(TOLD | {"time", "level", "logger", "message", "traceback", "status", "retry_after"}),
+)
 def test_a_label_can_not_take_the_place_of_a_member(name: str) -> None:
     with pytest.raises(ValueError, match=f"labels must not hold {name!r}"):
         JsonFormatter(labels={name: "x"})
