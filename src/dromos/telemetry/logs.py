@@ -37,6 +37,14 @@ the session, which is the error.  A ping's answer comes every 20 s and is for de
 """
 
 
+_METHODS: Final = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+}
+"""What a structured logger calls each level; `logging.getLevelName` tells what the user does."""
+
 _Stdlib: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 
 
@@ -181,7 +189,7 @@ class _StructlogLogger(_Leveled):
         told |= {} if error is None else {"error": text_of(error)}
         if (trace := _trace(msg, error)) is not None:
             told["exc_info"] = trace
-        getattr(logger, logging.getLevelName(level).lower())(msg, **told)
+        getattr(logger, _METHODS[level])(msg, **told)
 
 
 def _behind_adapters(
