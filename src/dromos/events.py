@@ -70,11 +70,21 @@ class SessionEnded(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenObtained(BridgeEvent):
-    """A token is at hand; `expires_in` in seconds, None if it never expires."""
+    """A token is at hand.
+
+    Attributes:
+        generation: Its number; the same one again is the same token.
+        strategy: What kind of token it is, such as `"oauth2"`.
+        expires_in: Seconds, None if it never expires.
+        renewed: Whether a refresh of this session's has brought it, be it the same token with
+            a later expiry.  False after a `RefreshStarted`: that one failed, and the token
+            that was there has to do.
+    """
 
     generation: int
     strategy: str
     expires_in: float | None
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
