@@ -218,6 +218,34 @@ async def test_spans_last_as_long_as_what_they_stand_for(traced: Traced) -> None
     assert EPOCH <= attempt.start_time / 1e9 < EPOCH + 60
 
 
+async def test_a_refresh_that_prolongs_the_same_token_is_no_error(traced: Traced) -> None:
+    stage = ObservedStage(traced.observe, tokens=Tokens(lifetime=600, slides=True))
+    stage.start()
+    await until(lambda: stage.of(events.HandedOver))
+    await stage.cancel()
+
+    [refresh] = traced.named("bridge.refresh")
+    assert StatusCode.UNSET is refresh.status.status_code
+    assert 1 == refresh.attributes["bridge.token.generation"]
+
+
+async def test_a_refresh_that_failed_is_an_error_though_the_old_token_will_do(
+    traced: Traced,
+) -> None:
+    stage = ObservedStage(traced.observe, tokens=Tokens(lifetime=100), refresh_buffer=5)
+    stage.tokens.refresh_errors = [TokenError("busy", status=503)]
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    await asyncio.sleep(80)
+    stage.far.drop()  # with too little life left for a dial
+    await until(lambda: 2 == len(stage.handler.sends))
+    await stage.cancel()
+
+    [refresh] = traced.named("bridge.refresh")
+    assert StatusCode.ERROR is refresh.status.status_code
+    assert "failed" == refresh.attributes["error.type"]
+
+
 async def test_a_failure_is_told_by_its_class_and_its_status(traced: Traced) -> None:
     stage = ObservedStage(
         traced.observe, tokens=Tokens(get_errors=[TokenError("busy", status=503)])

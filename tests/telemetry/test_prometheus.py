@@ -215,6 +215,21 @@ async def test_a_refresh_that_fails_is_told_from_one_that_renews(
     assert 2.0 <= seen.value("bridge_token_refresh_duration_seconds_sum", outcome="renewed")
 
 
+async def test_a_refresh_that_prolongs_the_same_token_has_renewed_it(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics, tokens=Tokens(lifetime=600, slides=True))
+    stage.start()
+    await until(lambda: stage.of(events.HandedOver))
+
+    seen = Scrape(registry)
+    await stage.cancel()
+
+    assert 1 == seen.value("bridge_token_refreshes_total", outcome="renewed")
+    assert 1 == seen.total("bridge_token_refreshes_total")
+    assert 1 == seen.value("bridge_token_refresh_duration_seconds_count", outcome="renewed")
+
+
 async def test_a_refresh_whose_session_ends_is_cancelled(
     metrics: PrometheusMetrics, registry: Any
 ) -> None:
@@ -483,7 +498,9 @@ def test_a_clock_that_is_set_back_makes_no_negative_duration(
     for event in (
         events.SessionStarted(session=1, endpoint=URL),
         events.RefreshStarted(session=1, at=100.0),
-        events.TokenObtained(session=1, at=40.0, generation=2, strategy="oauth2", expires_in=None),
+        events.TokenObtained(
+            session=1, at=40.0, generation=2, strategy="oauth2", expires_in=None, renewed=True
+        ),
     ):
         metrics.on_event(event)
 

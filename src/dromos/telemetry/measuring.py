@@ -69,7 +69,6 @@ class _Notes:
 
     endpoint: str
     connected: bool = False
-    generation: int = 0
     refreshing: float | None = None
     dialling: set[int] = field(default_factory=set[int])
     successor: _Successor | None = None
@@ -153,10 +152,8 @@ class Measurer:
         match event:
             case events.RefreshStarted(at=at):
                 notes.refreshing = at
-            case events.TokenObtained(generation=generation):
-                # The same generation again: the refresh failed, and the old token will do.
-                outcome = "renewed" if generation > notes.generation else "failed"
-                notes.generation = generation
+            case events.TokenObtained(renewed=renewed):
+                outcome = "renewed" if renewed else "failed"
                 notes.refreshing = None
             case events.AttemptFailed() | events.RenewalFailed():
                 notes.refreshing = None

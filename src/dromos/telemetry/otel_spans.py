@@ -107,7 +107,7 @@ class OtelSpans:
                 spans.refresh = self._start(REFRESH, spans, event)
             case events.TokenObtained():
                 if spans.refresh is not None:
-                    spans.refresh.set_attribute("bridge.token.generation", event.generation)
+                    self._tell_token(spans.refresh, event)
                 self._end(spans.refresh, event)
                 spans.refresh = None
             case events.AttemptFailed() | events.RenewalFailed() | events.SessionEnded():
@@ -115,6 +115,13 @@ class OtelSpans:
                 spans.refresh = None
             case _:
                 pass
+
+    def _tell_token(self, refresh: "Span", event: events.TokenObtained) -> None:
+        refresh.set_attribute("bridge.token.generation", event.generation)
+        if not event.renewed:
+            refresh.set_attribute("error.type", "failed")
+            had_to_do = "the token that was there has to do"
+            refresh.set_status(self._trace.Status(self._trace.StatusCode.ERROR, had_to_do))
 
     def _hear_of_handovers(self, spans: _Open, event: BridgeEvent) -> None:
         match event:
