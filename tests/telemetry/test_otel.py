@@ -285,6 +285,20 @@ async def test_a_handover_that_fails_is_an_error_and_the_next_one_is_another_spa
     ]
 
 
+def test_a_clock_that_is_set_back_ends_no_span_before_it_began(traced: Traced) -> None:
+    for event in (
+        events.SessionStarted(session=1, endpoint="wss://far.example/ws", at=100.0),
+        events.RefreshStarted(session=1, at=100.0),
+        events.AttemptStarted(session=1, link=1, handover=True, at=100.0),
+        events.SessionEnded(session=1, error=None, at=40.0),
+    ):
+        traced.observe(event)
+
+    spans = traced.exporter.get_finished_spans()
+    assert 3 == len(spans)
+    assert {(100 * 10**9, 100 * 10**9)} == {(span.start_time, span.end_time) for span in spans}
+
+
 async def test_two_sessions_that_overlap_keep_their_spans_apart(traced: Traced) -> None:
     stage = ObservedStage(traced.observe, tokens=Tokens(lifetime=600), dial_latency=1.0)
     tasks = [
