@@ -396,12 +396,15 @@ class Bridge:
         # Copied at once: the loop's thread begins and ends sessions meanwhile.
         sessions = tuple(self._sessions.values())
         traffic = [session.traffic() for session in sessions]
+        wire = [each for session in sessions for each in session.wire_bytes()]
         expiries = [session.token_expires_at for session in sessions]
         return Census(
             at=self._wall(),
             states=Counter(session.phase for session in sessions),
             received=sum(received for received, _ in traffic),
             sent=sum(sent for _, sent in traffic),
+            bytes_received=sum(each.received for each in wire) if wire else None,
+            bytes_sent=sum(each.sent for each in wire) if wire else None,
             token_expires_at=min((at for at in expiries if at is not None), default=None),
         )
 

@@ -173,6 +173,9 @@ class LinkLost(BridgeEvent):
         sent: How many were sent on it.
         unconfirmed: How many of those no answered ping has followed.
         released: Whether we let it go, whatever for.
+        bytes_received: How many bytes came on the wire, handshakes included; None where
+            the kernel does not tell, which only Linux's does.
+        bytes_sent: How many went and have arrived.
     """
 
     link: int
@@ -182,6 +185,8 @@ class LinkLost(BridgeEvent):
     released: bool
     sent: int = 0
     unconfirmed: int = 0
+    bytes_received: int | None = None
+    bytes_sent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
