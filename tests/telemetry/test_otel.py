@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
+import threading
 from typing import Any
 
 import pytest
 
-from dromos import HandshakeError, TokenError, events
+from dromos import Bridge, HandshakeError, TokenError, events
 from dromos.events import BridgeEvent
 from dromos.telemetry.otel_metrics import MESSAGES, OtelMetrics
 from dromos.telemetry.otel_spans import OtelSpans
@@ -170,6 +171,39 @@ def test_an_endpoint_that_is_made_has_no_address_but_a_name(collected: Collected
         "network.protocol.name": "websocket",
         "bridge.endpoint": "Agent.make_url",
     } == attributes
+
+
+def test_two_bridges_on_two_threads_lose_no_message(collected: Collected) -> None:
+    both = [OtelMetrics(meter_provider=collected.provider) for _ in range(2)]
+    lost, ready = example(events.LinkLost, messages=1, sent=1), threading.Barrier(2)
+
+    def run(metrics: OtelMetrics) -> None:
+        metrics.on_event(events.SessionStarted(session=lost.session, endpoint="wss://x"))
+        ready.wait()
+        for _ in range(20_000):
+            metrics.on_event(lost)
+
+    threads = [threading.Thread(target=run, args=[metrics]) for metrics in both]
+    often, before = 1e-6, sys.getswitchinterval()
+    sys.setswitchinterval(often)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert 40_000 == collected.value(MESSAGES["received"]) == collected.value(MESSAGES["sent"])
+
+
+def test_one_exporter_watches_one_bridge(collected: Collected) -> None:
+    metrics, bridge = OtelMetrics(meter_provider=collected.provider), Bridge(Tokens())
+    metrics.watch(bridge)
+    metrics.watch(bridge)
+
+    with pytest.raises(ValueError, match="make another OtelMetrics"):
+        metrics.watch(Bridge(Tokens()))
 
 
 # --- Spans ----------------------------------------------------------------------------------------

@@ -1,0 +1,185 @@
+"""What all exporters of metrics do alike: hear of a bridge's events, and look at it when asked."""
+
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from dromos.events import BridgeEvent
+from dromos.snapshot import Census
+from dromos.telemetry.measuring import Measurement, Measurer
+from dromos.telemetry.table import METRICS, Metric
+
+__all__ = [
+    "BY_NAME",
+    "CARRIED",
+    "CARRYING",
+    "CODES",
+    "ENDPOINTS",
+    "Exporter",
+    "Figures",
+    "Seen",
+    "Watched",
+]
+
+ENDPOINTS: Final = 100
+"""Endpoints that are told apart."""
+
+CODES: Final = 40
+"""Close codes that are told apart; a far side may make up 4,000."""
+
+BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in METRICS}
+
+CARRIED: Final = {
+    ("bridge_messages_total", "received"): "received",
+    ("bridge_messages_total", "sent"): "sent",
+}
+"""What links count themselves, by metric and direction: in a census it has these names.
+
+The end of a link tells its part for good; that of open links is read when somebody asks.
+"""
+
+CARRYING: Final = frozenset(name for name, _ in CARRIED)
+"""The metrics among them."""
+
+
+class Watched(Protocol):
+    """A `dromos.Bridge`, as its metrics see it."""
+
+    def census(self) -> Census:
+        """Return its running sessions added up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What there is to see of bridges at one moment.
+
+    Attributes:
+        status: Open sessions divided by running sessions; 0 if none runs.
+        census: Their running sessions added up.
+        carried: What all links have carried, those that ended included, as in `CARRIED`.
+    """
+
+    status: float
+    census: Census
+    carried: Mapping[tuple[str, str], int]
+
+
+class Figures(ABC):
+    """What several bridges have counted together.
+
+    Their events come on one thread or several, and whoever reads is on yet another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Weakly: a bridge that nobody has any more has no sessions either.
+        self._measurers = weakref.WeakSet[Measurer]()
+        self._bridges = weakref.WeakSet[Watched]()
+        self._ended: Counter[tuple[str, str]] = Counter()
+        self._most: Counter[tuple[str, str]] = Counter()
+
+    def follow(self, measurer: Measurer) -> None:
+        """Have a bridge's sessions counted in the status."""
+        with self._lock:
+            self._measurers.add(measurer)
+
+    def watch(self, bridge: Watched) -> None:
+        """Have a bridge looked at whenever somebody reads."""
+        with self._lock:
+            self._bridges.add(bridge)
+
+    def add(self, measurement: Measurement, connection_id: str) -> None:
+        """Count a measurement of this connection's."""
+        if measurement.name not in CARRYING:
+            self.count(measurement, connection_id)
+            return
+        with self._lock:
+            self._ended[measurement.name, measurement.labels[0]] += int(measurement.value)
+
+    @abstractmethod
+    def count(self, measurement: Measurement, connection_id: str) -> None:
+        """Count one that no link carries."""
+
+    def look(self) -> Seen:
+        """Return what there is to see now."""
+        with self._lock:
+            # These first: a link that ends meanwhile is then missed once, and not counted twice.
+            ended = Counter(self._ended)
+            bridges, measurers = list(self._bridges), list(self._measurers)
+        census = _added_up([bridge.census() for bridge in bridges])
+        return Seen(
+            status=_status(measurers), census=census, carried=self._never_less(ended, census)
+        )
+
+    def status(self) -> float:
+        """Return open sessions divided by running ones; a look costs more."""
+        with self._lock:
+            return _status(list(self._measurers))
+
+    def _never_less(
+        self, ended: Counter[tuple[str, str]], census: Census
+    ) -> dict[tuple[str, str], int]:
+        """Add up; Prometheus takes a counter that falls for one that began anew."""
+        with self._lock:
+            for key, name in CARRIED.items():
+                self._most[key] = max(self._most[key], ended[key] + getattr(census, name))
+            return dict(self._most)
+
+
+class Exporter:
+    """The metrics of one bridge, whichever system they go to."""
+
+    def __init__(self, figures: Figures, measurer: Measurer) -> None:
+        self._figures = figures
+        self._measurer = measurer
+        self._bridge: weakref.ref[Watched] | None = None
+        figures.follow(measurer)
+
+    def on_event(self, event: BridgeEvent) -> None:
+        """Count an event: what `Bridge(on_event=...)` takes."""
+        for measurement in self._measurer.measure(event):
+            self._figures.add(measurement, event.connection_id)
+
+    def watch(self, bridge: Watched) -> None:
+        """Read from this bridge, whenever somebody asks, what makes no events.
+
+        Those are the states of its sessions, the messages on its open links and its tokens'
+        expiry.
+
+        Raises:
+            ValueError: If another one is watched already: its sessions have the same numbers.
+        """
+        if self._bridge is not None and self._bridge() is not bridge:
+            kind = type(self).__name__
+            raise ValueError(f"another bridge is watched already: make another {kind}")
+        self._bridge = weakref.ref(bridge)
+        self._figures.watch(bridge)
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        """Count how late the event loop was; see `dromos.telemetry.loop_lag`."""
+        self._figures.add(Measurement("bridge_loop_lag_seconds", (), seconds), "")
+
+
+def _status(measurers: list[Measurer]) -> float:
+    running = sum(measurer.running for measurer in measurers)
+    connected = sum(measurer.connected for measurer in measurers)
+    return connected / running if running else 0.0
+
+
+def _added_up(seen: list[Census]) -> Census:
+    states: Counter[Any] = Counter()
+    for census in seen:
+        states.update(census.states)
+    expiries = [census.token_expires_at for census in seen if census.token_expires_at is not None]
+    return Census(
+        at=max((census.at for census in seen), default=0.0),
+        states=states,
+        received=sum(census.received for census in seen),
+        sent=sum(census.sent for census in seen),
+        token_expires_at=min(expiries, default=None),
+    )
