@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dromos.telemetry.prometheus import PrometheusMetrics
+from tests.driver.harness import PlainNotes
 from tests.telemetry.scrape import Scrape, scripted_run
 
 prometheus_client = pytest.importorskip("prometheus_client", reason='needs "dromos[prometheus]"')
@@ -75,6 +76,7 @@ async def exported() -> Scrape:
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.01)
+    metrics.timed(PlainNotes()).on_disconnect(None)
     seen = Scrape(registry)
     await stage.cancel()
     return seen

@@ -14,7 +14,7 @@ from dromos.telemetry.otel_spans import OtelSpans
 from dromos.telemetry.table import METRICS
 from dromos.testing.clock import EPOCH
 from dromos.testing.memory import HANG
-from tests.driver.harness import Tokens, until
+from tests.driver.harness import PlainNotes, Tokens, until
 from tests.telemetry.examples import KINDS, example
 from tests.telemetry.scrape import ObservedStage, scripted_run
 
@@ -111,6 +111,8 @@ async def test_a_run_with_everything_in_it_adds_up(collected: Collected) -> None
     assert 1 == collected.value("bridge.handovers", bridge__outcome="completed")
     assert 2 == collected.value(MESSAGES["sent"], messaging__system="websocket")
     assert 2 == collected.value(MESSAGES["received"], messaging__system="websocket")
+    assert 10 < collected.value("bridge.message.bytes", bridge__direction="sent") < 1000
+    assert 10 < collected.value("bridge.message.bytes", bridge__direction="received") < 1000
     [(_, ttl)] = collected.points("bridge.token.min_ttl")
     assert 0 < ttl.value <= 600
     await stage.cancel()
@@ -121,6 +123,7 @@ async def test_every_metric_of_the_table_is_collected_with_its_unit(collected: C
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.002)
+    metrics.timed(PlainNotes()).on_disconnect(None)
     metrics.on_event(events.MessagesDropped(session=1, count=1))
 
     found = collected.metrics

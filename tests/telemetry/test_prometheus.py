@@ -13,8 +13,8 @@ from dromos.events import BridgeEvent
 from dromos.telemetry.loop_lag import measure_loop_lag
 from dromos.telemetry.measuring import OTHER
 from dromos.telemetry.prometheus import METRICS, PrometheusMetrics
-from dromos.testing.memory import HANG
-from tests.driver.harness import URL, Tokens, until
+from dromos.testing.memory import HANG, MemoryLink
+from tests.driver.harness import URL, PlainNotes, Tokens, until
 from tests.telemetry.examples import KINDS, example
 from tests.telemetry.scrape import ObservedStage, Scrape, scripted_run
 
@@ -86,6 +86,7 @@ async def test_after_such_a_run_every_metric_of_the_table_is_there_and_no_other(
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.002)
+    metrics.timed(PlainNotes()).on_disconnect(None)
 
     seen = Scrape(registry)
     await stage.cancel()
@@ -338,6 +339,68 @@ async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
     for direction in ("received", "sent"):
         counts = [one.value("bridge_messages_total", direction=direction) for one in seen]
         assert [3, 3, 7, 7, 7] == counts
+
+
+async def test_bytes_on_the_wire_are_counted_as_messages_are(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics)
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    seen = []
+    for _ in range(2):
+        await stage.handler.sends[-1]("x" * 1000)
+        await asyncio.sleep(1)
+        seen.append(Scrape(registry))
+        links = len(stage.handler.sends)
+        stage.far.drop()
+        await until(lambda links=links: len(stage.handler.sends) > links)
+        seen.append(Scrape(registry))
+    await stage.cancel()
+    seen.append(Scrape(registry))
+
+    for direction in ("received", "sent"):
+        counts = [one.value("bridge_message_bytes_total", direction=direction) for one in seen]
+        assert sorted(counts) == counts
+        assert 1000 < counts[0] <= counts[1] < 1100
+        assert 2000 < counts[2] <= counts[4] < 2200
+
+
+async def test_where_no_link_tells_its_bytes_there_are_none(
+    metrics: PrometheusMetrics, registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(MemoryLink, "wire_bytes")
+    stage = observed(metrics)
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    stage.far.drop()
+    await until(lambda: 2 == len(stage.handler.sends))
+
+    seen = Scrape(registry)
+    await stage.cancel()
+
+    assert "bridge_message_bytes_total" not in seen.names
+
+
+async def test_callbacks_are_timed_where_that_is_asked_for(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    name = "bridge_handler_duration_seconds_count"
+    for timed in (False, True):
+        stage = observed(metrics := PrometheusMetrics(registry=registry, labels={"t": str(timed)}))
+        agent = stage.handler
+        if timed:
+            stage.handler = metrics.timed(agent)
+        stage.start()
+        await until(lambda agent=agent: agent.sends)
+        await agent.sends[0]("hello")
+        await until(lambda agent=agent: agent.messages)
+        await stage.cancel()
+
+    seen = Scrape(registry)
+    assert {"True"} == {labels["t"] for labels in seen.labels(name)}
+    for method in ("on_connect", "on_message", "on_disconnect"):
+        assert 1 == seen.value(name, t="True", method=method)
 
 
 async def test_what_may_not_have_arrived_or_was_given_up_is_counted(

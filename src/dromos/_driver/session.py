@@ -362,8 +362,8 @@ class Session:
 
     def wire_bytes(self) -> list[WireBytes]:
         """Return what the wire has carried of each open link that tells."""
-        told = [record.wire_bytes_now for record in tuple(self._links.values())]
-        return [each for each in told if each is not None]
+        records = tuple(self._links.values())
+        return [told for record in records if (told := record.wire_bytes_now) is not None]
 
     def snapshot(self) -> Snapshot:
         """Return what the session looks like now."""

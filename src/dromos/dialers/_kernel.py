@@ -29,6 +29,7 @@ _LAST_DATA_RECV: Final = 8 + 4 * 11
 # After 24 words and two long ones: tcpi_bytes_acked and tcpi_bytes_received (Linux 4.1).
 _BYTES: Final = 8 + 4 * 24 + 8 * 2
 _TWO_LONG: Final = struct.Struct("=QQ")
+_UP_TO_BYTES: Final = _BYTES + _TWO_LONG.size
 _RESET_STATE: Final = 7  # TCP_CLOSE (net/tcp_states.h)
 _HALF_CLOSED_STATES: Final = frozenset({8, 9, 11})  # CLOSE_WAIT, LAST_ACK, CLOSING
 
@@ -90,16 +91,16 @@ def wire_bytes(sock: SocketLike) -> WireBytes | None:
     """
     if _TCP_INFO is None:
         return None
-    size = _BYTES + _TWO_LONG.size
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, size)
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _UP_TO_BYTES)
     except OSError:
         return None
-    if len(info) < size:
+    if len(info) < _UP_TO_BYTES:
         return None
     acknowledged, received = _TWO_LONG.unpack_from(info, _BYTES)
-    # Our SYN was acknowledged like a byte.
-    return WireBytes(received=received, sent=max(0, acknowledged - 1))
+    # Our SYN was acknowledged like a byte.  By position: by name takes three times as long,
+    # and a scrape asks ten thousand links.
+    return WireBytes(received, acknowledged and acknowledged - 1)
 
 
 def set_user_timeout(sock: SocketLike, milliseconds: int) -> None:

@@ -243,6 +243,7 @@ class Measurer:
             case events.LinkLost():
                 yield Measurement("bridge_messages_total", ("received",), event.messages)
                 yield Measurement("bridge_messages_total", ("sent",), event.sent)
+                yield from _wire(event)
             case events.MessagesDropped(count=count):
                 yield Measurement(lost, ("dropped",), count)
             case events.MessagesUnsent(count=count):
@@ -260,6 +261,12 @@ def _zeros(endpoint: str) -> Iterator[Measurement]:
     yield Measurement("bridge_connections_total", (endpoint,), 0)
     for ending in ENDINGS:
         yield Measurement("bridge_sessions_ended_total", (endpoint, ending), 0)
+
+
+def _wire(event: events.LinkLost) -> Iterator[Measurement]:
+    for direction, count in (("received", event.bytes_received), ("sent", event.bytes_sent)):
+        if count is not None:
+            yield Measurement("bridge_message_bytes_total", (direction,), count)
 
 
 def _between(began: float, ended: float) -> float:

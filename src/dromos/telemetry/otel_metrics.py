@@ -92,6 +92,10 @@ class _Instruments(Figures):
         meter.create_observable_up_down_counter(
             states.otel, [self._states], unit=states.unit, description=states.meaning
         )
+        size = BY_NAME["bridge_message_bytes_total"]
+        meter.create_observable_counter(
+            size.otel, [self._bytes], unit=size.unit, description=size.meaning
+        )
         messages = BY_NAME["bridge_messages_total"]
         for direction, name in MESSAGES.items():
             meter.create_observable_counter(
@@ -115,6 +119,13 @@ class _Instruments(Figures):
         counted.update(self.look().census.states)
         return [
             _api().Observation(count, {"bridge.state": state}) for state, count in counted.items()
+        ]
+
+    def _bytes(self, options: object) -> "list[Observation]":
+        return [
+            _api().Observation(count, {"bridge.direction": direction})
+            for (name, direction), count in self.look().carried.items()
+            if name == "bridge_message_bytes_total"
         ]
 
     def _seer_of(self, direction: str) -> "Callable[[object], list[Observation]]":
