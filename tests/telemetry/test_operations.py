@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+import dromos
+from dromos import events
 from dromos.telemetry.prometheus import PrometheusMetrics
-from tests.driver.harness import PlainNotes
+from dromos.telemetry.timing import CALLBACKS
+from tests.driver.harness import URL, PlainNotes
 from tests.telemetry.scrape import Scrape, scripted_run
 
 prometheus_client = pytest.importorskip("prometheus_client", reason='needs "dromos[prometheus]"')
@@ -111,6 +114,58 @@ async def test_every_value_that_a_label_is_compared_with_can_occur() -> None:
                 compared += 1
                 assert set(pattern.split("|")) <= values, f"{where}: {label} is never {pattern}"
     assert compared >= 6
+
+
+@pytest.mark.parametrize("per_connection", [False, True])
+def test_every_counter_that_an_alert_uses_is_0_before_anything_has_happened(
+    per_connection: bool,
+) -> None:
+    # Prometheus sees no growth in a series that begins at 1: the first failure would be missed.
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusMetrics(registry=registry, per_connection=per_connection)
+    metrics.on_event(events.SessionStarted(session=1, endpoint=URL, connection_id="c-1"))
+    seen = Scrape(registry)
+
+    used = 0
+    for where, expression in alerts().items():
+        for name, matchers in re.findall(r"\b(bridge_\w+_total)\b(?:\{([^}]*)\})?", expression):
+            used += 1
+            wanted = dict(re.findall(r'(\w+)=~?"([^"]*)"', matchers))
+            for label, pattern in (wanted or {"": ""}).items():
+                for value in pattern.split("|"):
+                    of_it = {label: value} if label else {}
+                    assert seen.has(name, **of_it), f"{where}: {name} {of_it}"
+                    assert 0 == seen.total(name, **of_it)
+    assert used > 5
+    ours = seen.labels("bridge_sessions_ended_total")
+    assert {"c-1" if per_connection else None} == {labels.get("connection_id") for labels in ours}
+
+
+def test_every_callback_that_can_fail_has_failed_0_times_before_it_did() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    PrometheusMetrics(registry=registry)
+    seen = Scrape(registry)
+
+    reported = {
+        method
+        for file in (Path(dromos.__file__).parent).rglob("*.py")
+        for method in re.findall(r'_failed\(\s*"(\w+)",', file.read_text(encoding="utf-8"))
+    }
+    assert {"on_message", "dedupe", "correlate"} <= reported
+    for method in reported | set(CALLBACKS):
+        assert 0 == seen.value("bridge_handler_failures_total", method=method)
+
+
+async def test_every_histogram_that_an_alert_uses_is_there_before_anything_has_happened() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusMetrics(registry=registry)
+    metrics.on_event(events.SessionStarted(session=1, endpoint=URL))
+    before, after = Scrape(registry), await exported()
+
+    for name in re.findall(r"\b(bridge_\w+_bucket)\b", " ".join(alerts().values())):
+        assert 0 == before.total(name)
+        later = [labels for labels in after.labels(name) if labels.get("endpoint", URL) == URL]
+        assert all(labels in before.labels(name) for labels in later)
 
 
 async def test_every_metric_is_shown_on_the_dashboard() -> None:

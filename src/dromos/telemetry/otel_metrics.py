@@ -62,6 +62,10 @@ class _Instruments(Figures):
     def count(self, measurement: Measurement, connection_id: str) -> None:
         """Count a measurement; whose it was is nobody's attribute."""
         name, labels, value = measurement
+        if value is None:
+            if BY_NAME[name].kind == "histogram":
+                return
+            value = 0
         attributes = self._attributes.get((name, *labels))
         if attributes is None:
             attributes = self._attributes[name, *labels] = _attributes(name, labels)

@@ -90,8 +90,8 @@ class _Figures(Figures):
         name, labels, value = measurement
         metric = BY_NAME[name]
         if self.per_connection and "endpoint" in metric.labels:
-            if metric.kind == "counter" and not value:
-                return  # there are enough series as it is
+            if metric.kind == "histogram" and value is None:
+                return  # fifteen series each are enough once there is something to tell
             labels = (*labels, connection_id)
         # A look-up among a metric's children costs more than the counting does.
         count = self._children.get((name, *labels))
@@ -100,7 +100,8 @@ class _Figures(Figures):
             child = made.labels(*labels) if labels else made
             count = child.observe if metric.kind == "histogram" else child.inc
             self._children[name, *labels] = count
-        count(value)
+        if value is not None:
+            count(value)
 
     def collect(self) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
         """Yield what there is to see now: a metric, and a sample's name, labels and value."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dromos.telemetry.timing import CALLBACKS
+
 __all__ = ["METRICS", "Metric"]
 
 
@@ -189,6 +191,7 @@ METRICS: Final = (
         unit="{failure}",
         labels=("method",),
         meaning="Callbacks of the agent that raised.",
+        values=(*CALLBACKS, "dedupe", "correlate"),
     ),
     Metric(
         name="bridge_handler_duration_seconds",

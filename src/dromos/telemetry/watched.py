@@ -105,7 +105,7 @@ class Figures(ABC):
             self.count(measurement, connection_id)
             return
         with self._lock:
-            self._ended[measurement.name, measurement.labels[0]] += int(measurement.value)
+            self._ended[measurement.name, measurement.labels[0]] += int(measurement.value or 0)
 
     @abstractmethod
     def count(self, measurement: Measurement, connection_id: str) -> None:
