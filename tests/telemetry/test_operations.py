@@ -12,7 +12,7 @@ import pytest
 
 import dromos
 from dromos import events
-from dromos.telemetry.prometheus import PrometheusMetrics
+from dromos.telemetry.prometheus import METRICS, PrometheusMetrics
 from dromos.telemetry.timing import CALLBACKS
 from tests.driver.harness import URL, PlainNotes
 from tests.telemetry.scrape import Scrape, scripted_run
@@ -26,6 +26,7 @@ ALERTS = OPERATIONS / "alerts.yml"
 DASHBOARD = OPERATIONS / "grafana-dashboard.json"
 
 ADDED_BY_A_SERVER = {"job", "instance"}
+IF_ASKED_FOR = {"connection_id"}
 
 
 def dashboard() -> Any:
@@ -97,7 +98,7 @@ async def test_every_metric_and_label_that_is_asked_for_is_exported() -> None:
             having = {label for labels in seen.labels(name) for label in labels}
             known |= having
             assert labels <= having | ADDED_BY_A_SERVER, f"{where} selects {name} by {labels}"
-        assert groupings(expression) <= known | ADDED_BY_A_SERVER, where
+        assert groupings(expression) <= known | ADDED_BY_A_SERVER | IF_ASKED_FOR, where
     assert asked > 30
 
 
@@ -174,6 +175,21 @@ async def test_every_metric_is_shown_on_the_dashboard() -> None:
     shown = {name for e in expressions().values() for name, _ in selectors(e)}
     stems = {re.sub(r"_(bucket|count|sum)$", "", name) for name in seen.names}
     assert stems == {re.sub(r"_(bucket|count|sum)$", "", name) for name in shown}
+
+
+def test_alerts_judge_an_agent_whose_metrics_tell_its_connections_apart() -> None:
+    by_endpoint = {metric.name for metric in METRICS if "endpoint" in metric.labels}
+
+    judged = 0
+    for where, expression in alerts().items():
+        for labels, rest in re.findall(
+            r"sum without \(([^)]*)\) *(.*?)(?=sum without|$)", expression
+        ):
+            (name,) = {re.sub("_bucket$", "", found) for found, _ in selectors(rest)}
+            if name in by_endpoint:
+                judged += 1
+                assert "connection_id" in labels.split(", "), where
+    assert judged >= 3
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:
