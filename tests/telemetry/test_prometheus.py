@@ -494,6 +494,76 @@ async def test_no_metric_has_a_connection_id_unless_asked(registry: Any) -> None
     assert {None, "c-1", "c-2"} == ids
 
 
+def lived(metrics: PrometheusMetrics, connection_id: str, session: int, at: float) -> None:
+    """A session that began, had a link and ended, at one moment."""
+    whose: Any = {"connection_id": connection_id, "session": session, "at": at}
+    metrics.on_event(events.SessionStarted(endpoint=URL, **whose))
+    metrics.on_event(events.AttemptStarted(link=1, handover=False, **whose))
+    metrics.on_event(events.LinkOpened(link=1, handover=False, took=0.1, **whose))
+    metrics.on_event(events.Connected(link=1, gap=None, **whose))
+    metrics.on_event(events.SessionEnded(error=None, **whose))
+
+
+def told_apart(registry: Any) -> set[str]:
+    seen = Scrape(registry)
+    return {
+        labels["connection_id"]
+        for name in seen.names
+        for labels in seen.labels(name)
+        if "connection_id" in labels
+    }
+
+
+def test_the_series_of_a_connection_that_has_ended_stay_for_a_while_and_not_for_ever(
+    registry: Any,
+) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+
+    for number in range(1000):
+        lived(metrics, f"c-{number}", number, at=60.0 * number)
+
+    assert {f"c-{number}" for number in range(984, 1000)} == told_apart(registry)
+    seen = Scrape(registry)
+    name = "bridge_sessions_ended_total"
+    assert 1 == seen.value(name, endpoint=URL, outcome="closed", connection_id="c-990")
+
+
+def test_the_series_of_a_connection_that_runs_or_runs_again_stay(registry: Any) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+    running = events.SessionStarted(endpoint=URL, connection_id="runs", session=1, at=0.0)
+    metrics.on_event(running)
+    # Two sessions of one connection: it has ended when both have.
+    metrics.on_event(events.SessionStarted(endpoint=URL, connection_id="twice", session=2, at=0.0))
+    lived(metrics, "twice", 3, at=0.0)
+    lived(metrics, "again", 4, at=0.0)
+    metrics.on_event(
+        events.SessionStarted(endpoint=URL, connection_id="again", session=5, at=600.0)
+    )
+
+    lived(metrics, "late", 6, at=100_000.0)
+
+    assert {"runs", "twice", "again", "late"} == told_apart(registry)
+    lived(metrics, "again", 7, at=100_000.0)
+    seen = Scrape(registry)
+    ended = {"endpoint": URL, "outcome": "closed"}
+    assert 2 == seen.value("bridge_sessions_ended_total", **ended, connection_id="again")
+
+
+def test_a_connection_that_comes_back_after_its_series_have_gone_begins_at_0(
+    registry: Any,
+) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+    lived(metrics, "c-1", 1, at=0.0)
+    lived(metrics, "c-2", 2, at=10_000.0)
+    assert {"c-2"} == told_apart(registry)
+
+    lived(metrics, "c-1", 3, at=10_000.0)
+
+    ended = {"endpoint": URL, "outcome": "closed"}
+    seen = Scrape(registry)
+    assert 1 == seen.value("bridge_sessions_ended_total", **ended, connection_id="c-1")
+
+
 def test_endpoints_are_told_apart_up_to_a_number(registry: Any) -> None:
     metrics = PrometheusMetrics(registry=registry, max_endpoints=3)
 

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from dromos.events import BridgeEvent
+from dromos.telemetry.ended import Ended
 from dromos.telemetry.measuring import Capped, Measurement, Measurer
 from dromos.telemetry.table import METRICS, Metric
 from dromos.telemetry.watched import BY_NAME, CARRYING, CODES, ENDPOINTS, Exporter, Figures, Seen
@@ -52,6 +54,7 @@ class PrometheusMetrics(Exporter):
                 id.  None (default): nothing.
             per_connection: Whether metrics with an endpoint get the label `connection_id`
                 as well.  Default False: ten thousand of them make a scrape of megabytes.
+                Those of a connection that has ended go after a quarter of an hour.
             max_endpoints: How many endpoints are told apart; the rest are `"other"`.
                 Default 100.
 
@@ -84,6 +87,8 @@ class _Figures(Figures):
             metric.name: _make(metric, per_connection=per_connection) for metric in _COUNTED
         }
         self._children: dict[tuple[str, ...], Any] = {}
+        self._of_connection: dict[str, list[tuple[str, ...]]] = {}
+        self._ended_ones = Ended()
 
     def count(self, measurement: Measurement, connection_id: str) -> None:
         """Count a measurement."""
@@ -96,12 +101,29 @@ class _Figures(Figures):
         # A look-up among a metric's children costs more than the counting does.
         count = self._children.get((name, *labels))
         if count is None:
-            made = self._metrics[name]
-            child = made.labels(*labels) if labels else made
-            count = child.observe if metric.kind == "histogram" else child.inc
-            self._children[name, *labels] = count
+            count = self._made(metric, labels)
         if value is not None:
             count(value)
+
+    def hear(self, event: BridgeEvent) -> None:
+        """Let series of connections go that ended long ago."""
+        if self.per_connection:
+            with self._lock:
+                for connection_id in self._ended_ones.hear(event):
+                    for name, *labels in self._of_connection.pop(connection_id, ()):
+                        del self._children[name, *labels]
+                        self._metrics[name].remove(*labels)
+
+    def _made(self, metric: Metric, labels: tuple[str, ...]) -> Any:
+        made = self._metrics[metric.name]
+        key = metric.name, *labels
+        with self._lock:
+            child = made.labels(*labels) if labels else made
+            count = child.observe if metric.kind == "histogram" else child.inc
+            if self.per_connection and "endpoint" in metric.labels and key not in self._children:
+                self._of_connection.setdefault(labels[-1], []).append(key)
+            self._children[key] = count
+        return count
 
     def collect(self) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
         """Yield what there is to see now: a metric, and a sample's name, labels and value."""

@@ -111,6 +111,9 @@ class Figures(ABC):
     def count(self, measurement: Measurement, connection_id: str) -> None:
         """Count one that no link carries."""
 
+    def hear(self, event: BridgeEvent) -> None:  # noqa: B027 - a hook
+        """Hear of an event that has been counted; most have no use for it."""
+
     def look(self) -> Seen:
         """Return what there is to see now."""
         with self._lock:
@@ -152,6 +155,7 @@ class Exporter:
         """Count an event: what `Bridge(on_event=...)` takes."""
         for measurement in self._measurer.measure(event):
             self._figures.add(measurement, event.connection_id)
+        self._figures.hear(event)
 
     def watch(self, bridge: Watched) -> None:
         """Read from this bridge, whenever somebody asks, what makes no events.
