@@ -110,7 +110,7 @@ def adapt(logger: object) -> Logger:
         TypeError: If it has no such methods.
     """
     if isinstance(logger, logging.Logger | logging.LoggerAdapter):
-        return _StdlibLogger(cast("_Stdlib", logger))
+        return _StdlibLogger(cast("Any", logger))  # mypy and pyright disagree on what it is
     if callable(getattr(logger, "try_unbind", None)):  # what only structlog's loggers have
         return _StructlogLogger(logger)
     for name in ("info", "error"):

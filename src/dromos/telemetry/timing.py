@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from dromos.interfaces import Handler
 
@@ -45,8 +45,7 @@ def timed(
         if callable(method)
     }
     # Of the same name: events and logs call a callback by its handler's class.
-    made: Handler = type(type(handler).__name__, (), members)()
-    return made
+    return cast("Handler", type(type(handler).__name__, (), members)())
 
 
 def _timed(
