@@ -284,6 +284,39 @@ def test_alerts_fire_for_who_is_in_trouble_and_not_for_who_is_idle() -> None:
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not installed")
+def test_open_is_a_share_of_all_sessions_whatever_instance_has_them(tmp_path: Path) -> None:
+    expression = expressions()["Open A"].replace("$job", ".*").replace("$instance", ".*")
+    series = {
+        # One instance has its only session open, the other one of 99.
+        'bridge_connection_status{instance="few"}': "1",
+        'bridge_sessions{instance="few",state="open"}': "1",
+        'bridge_sessions{instance="few",state="waiting"}': "0",
+        'bridge_connection_status{instance="many"}': "0.0101",
+        'bridge_sessions{instance="many",state="open"}': "1",
+        'bridge_sessions{instance="many",state="waiting"}': "98",
+    }
+    played = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": value} for name, value in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expression,
+                "eval_time": "0m",
+                "exp_samples": [{"labels": "{}", "value": 0.02}],
+            }
+        ],
+    }
+    file = tmp_path / "open.json"
+    file.write_text(json.dumps({"tests": [played]}))
+
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", str(file)], check=False, capture_output=True, text=True
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not installed")
 async def test_prometheus_itself_finds_nothing_wrong_with_what_is_exported() -> None:
     registry = prometheus_client.CollectorRegistry()
     metrics = PrometheusMetrics(registry=registry)
