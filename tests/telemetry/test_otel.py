@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dromos import Bridge, HandshakeError, TokenError, events
+from dromos import Bridge, Census, HandshakeError, TokenError, events
 from dromos.events import BridgeEvent
 from dromos.telemetry.otel_metrics import MESSAGES, OtelMetrics
 from dromos.telemetry.otel_spans import OtelSpans
@@ -198,6 +198,26 @@ def test_two_bridges_on_two_threads_lose_no_message(collected: Collected) -> Non
         sys.setswitchinterval(before)
 
     assert 40_000 == collected.value(MESSAGES["received"]) == collected.value(MESSAGES["sent"])
+
+
+def test_a_collection_looks_at_a_bridge_once_and_the_next_one_again(
+    collected: Collected,
+) -> None:
+    class Counting:
+        looks = 0
+
+        def census(self) -> Census:
+            self.looks += 1
+            return Census(at=0.0, states={"open": self.looks}, received=self.looks)
+
+    metrics, bridge = OtelMetrics(meter_provider=collected.provider), Counting()
+    metrics.watch(bridge)
+
+    seen = [collected.value("bridge.sessions", bridge__state="open") for _ in range(3)]
+
+    assert [1, 2, 3] == seen
+    assert 3 == bridge.looks
+    assert 4 == collected.value(MESSAGES["received"])
 
 
 def test_one_exporter_watches_one_bridge(collected: Collected) -> None:

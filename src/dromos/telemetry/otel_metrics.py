@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from dromos.telemetry.measuring import OTHER, Capped, Measurement, Measurer
 from dromos.telemetry.otel_names import SCOPE, SYSTEM, Attributes, where
 from dromos.telemetry.table import METRICS
-from dromos.telemetry.watched import BY_NAME, CARRYING, CODES, ENDPOINTS, Exporter, Figures
+from dromos.telemetry.watched import (
+    BY_NAME,
+    CARRYING,
+    CODES,
+    ENDPOINTS,
+    Exporter,
+    Figures,
+    Seen,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider, Observation
@@ -56,6 +64,9 @@ class _Instruments(Figures):
     def __init__(self, meter: "Meter") -> None:
         super().__init__()
         self._attributes: dict[tuple[str, ...], Attributes] = {}
+        self._looking = threading.Lock()
+        self._seen: Seen | None = None
+        self._seen_by: set[str] = set()
         self._add: dict[str, Callable[..., None]] = dict(self._made(meter))
         self._observe(meter)
 
@@ -109,18 +120,30 @@ class _Instruments(Figures):
                 description=f"{messages.meaning}  Here: those {direction}.",
             )
 
+    def _look_of(self, asker: str) -> Seen:
+        """Return one look for all of a collection: a new one for who has had the last.
+
+        The SDK asks instrument by instrument, and a look at ten thousand sessions is not cheap.
+        """
+        with self._looking:
+            if self._seen is None or asker in self._seen_by:
+                self._seen = self.look()
+                self._seen_by.clear()
+            self._seen_by.add(asker)
+            return self._seen
+
     def _status(self, options: object) -> "list[Observation]":
         return [_api().Observation(self.status())]
 
     def _min_ttl(self, options: object) -> "list[Observation]":
-        census = self.look().census
+        census = self._look_of("min_ttl").census
         if census.token_expires_at is None:
             return []
         return [_api().Observation(census.token_expires_at - census.at)]
 
     def _states(self, options: object) -> "list[Observation]":
         counted: Counter[str] = Counter(dict.fromkeys(BY_NAME["bridge_sessions"].values, 0))
-        counted.update(self.look().census.states)
+        counted.update(self._look_of("states").census.states)
         return [
             _api().Observation(count, {"bridge.state": state}) for state, count in counted.items()
         ]
@@ -128,13 +151,13 @@ class _Instruments(Figures):
     def _bytes(self, options: object) -> "list[Observation]":
         return [
             _api().Observation(count, {"bridge.direction": direction})
-            for (name, direction), count in self.look().carried.items()
+            for (name, direction), count in self._look_of("bytes").carried.items()
             if name == "bridge_message_bytes_total"
         ]
 
     def _seer_of(self, direction: str) -> "Callable[[object], list[Observation]]":
         def see(options: object) -> "list[Observation]":
-            carried = self.look().carried["bridge_messages_total", direction]
+            carried = self._look_of(direction).carried["bridge_messages_total", direction]
             return [_api().Observation(carried, SYSTEM)]
 
         return see
