@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import click
 import dromos
@@ -21,7 +21,7 @@ from dromos.cli.commands import cli
 from dromos.config.config import PREFIX
 from dromos.config.table import CONNECTION, SECTIONS, Option
 from dromos.model import Verdict
-from dromos.telemetry.logs import LEVELS, NAMES
+from dromos.telemetry.logs import NAMES, level_of
 from dromos.telemetry.prometheus import METRICS
 
 __all__ = ["TABLES"]
@@ -106,13 +106,28 @@ def all_events() -> list[str]:
         kind = getattr(events, name)
         if kind is events.BridgeEvent:
             continue
-        level = logging.getLevelName(LEVELS.get(kind, logging.INFO))
-        named = f"In logs: `{NAMES[kind]}`, {level}."
+        named = f"In logs: `{NAMES[kind]}`, {' or '.join(_levels(kind))}."
         lines += [f"## {name}", "", named, "", *_prose(kind), ""]
         facts = _facts(kind)
         if facts:
             lines += [*_table(["Field", "Type", "Means"], facts), ""]
     return lines
+
+
+def _levels(kind: type[events.BridgeEvent]) -> list[str]:
+    """The levels at which an event may be logged: with and without what it need not have."""
+    hints = get_type_hints(kind)
+    values: dict[str, list[Any]] = {
+        field.name: [RuntimeError("why") if field.name == "error" else 1]
+        for field in dataclasses.fields(kind)
+    }
+    for name, possible in values.items():
+        if type(None) in get_args(hints[name]):
+            possible.append(None)
+    examples = [
+        kind(**dict(zip(values, each, strict=True))) for each in itertools.product(*values.values())
+    ]
+    return [logging.getLevelName(level) for level in sorted({level_of(each) for each in examples})]
 
 
 def common_facts() -> list[str]:

@@ -29,6 +29,7 @@ from dromos.interfaces import (
     Send,
     TokenProvider,
     TokenSource,
+    WireBytes,
 )
 from dromos.model import (
     AuthStrategy,
@@ -83,6 +84,7 @@ __all__ = [
     "TokenSource",
     "Verdict",
     "Vitals",
+    "WireBytes",
     "__version__",
     "run",
 ]

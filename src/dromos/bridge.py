@@ -9,7 +9,7 @@ import time
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
@@ -57,6 +57,7 @@ from dromos.interfaces import (
     Observer,
     TokenProvider,
     TokenSource,
+    WireBytes,
 )
 from dromos.model import Message, Outbox, RetryPolicy, Seconds, Verdict, seconds
 from dromos.oauth.cache import TokenCache, cache_for
@@ -397,12 +398,15 @@ class Bridge:
         # Copied at once: the loop's thread begins and ends sessions meanwhile.
         sessions = tuple(self._sessions.values())
         traffic = [session.traffic() for session in sessions]
+        wire = _added_up(told for session in sessions for told in session.wire_bytes())
         expiries = [session.token_expires_at for session in sessions]
         return Census(
             at=self._wall(),
             states=Counter(session.phase for session in sessions),
             received=sum(received for received, _ in traffic),
             sent=sum(sent for _, sent in traffic),
+            bytes_received=None if wire is None else wire.received,
+            bytes_sent=None if wire is None else wire.sent,
             token_expires_at=min((at for at in expiries if at is not None), default=None),
         )
 
@@ -676,6 +680,16 @@ class _Shared:
     tokens: TokenCache
     parts: dict[bool, Parts] = field(default_factory=dict[bool, Parts])
     """For sessions that may and may not go in clear."""
+
+
+def _added_up(told: Iterable[WireBytes]) -> WireBytes | None:
+    """Add up what links have carried, one by one: a list of it would set off the collector."""
+    known, received, sent = False, 0, 0
+    for each in told:
+        known = True
+        received += each.received
+        sent += each.sent
+    return WireBytes(received, sent) if known else None
 
 
 def _check_part(name: str, part: object, *methods: str) -> None:

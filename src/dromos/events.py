@@ -70,11 +70,21 @@ class SessionEnded(BridgeEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenObtained(BridgeEvent):
-    """A token is at hand; `expires_in` in seconds, None if it never expires."""
+    """A token is at hand.
+
+    Attributes:
+        generation: Its number; the same one again is the same token.
+        strategy: What kind of token it is, such as `"oauth2"`.
+        expires_in: Seconds, None if it never expires.
+        renewed: Whether a refresh of this session's has brought it, be it the same token with
+            a later expiry.  False after a `RefreshStarted`: that one failed, and the token
+            that was there has to do.
+    """
 
     generation: int
     strategy: str
     expires_in: float | None
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +173,9 @@ class LinkLost(BridgeEvent):
         sent: How many were sent on it.
         unconfirmed: How many of those no answered ping has followed.
         released: Whether we let it go, whatever for.
+        bytes_received: How many bytes came on the wire, handshakes included; None where
+            the kernel does not tell, which only Linux's does.
+        bytes_sent: How many went and have arrived.
     """
 
     link: int
@@ -172,6 +185,8 @@ class LinkLost(BridgeEvent):
     released: bool
     sent: int = 0
     unconfirmed: int = 0
+    bytes_received: int | None = None
+    bytes_sent: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

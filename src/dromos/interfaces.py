@@ -6,7 +6,7 @@ A user implements `Handler` and `TokenProvider`, and now and then `Logger`,
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from dromos.errors import ConnectionClosed
 from dromos.events import BridgeEvent
@@ -27,6 +27,7 @@ __all__ = [
     "Sendable",
     "TokenProvider",
     "TokenSource",
+    "WireBytes",
 ]
 
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
@@ -181,8 +182,25 @@ class LinkListener(Protocol):
         """The link ended.  Called exactly once, and nothing is called after it."""
 
 
+class WireBytes(NamedTuple):
+    """What a link's TCP connection has carried since it began, its handshakes included.
+
+    Attributes:
+        received: Bytes that arrived.
+        sent: Bytes that the far side's kernel has taken.
+    """
+
+    received: int
+    sent: int
+
+
 class Link(Protocol):
-    """One open WebSocket."""
+    """One open WebSocket.
+
+    One more is looked for and may be left out: `wire_bytes() -> WireBytes | None`, which
+    another thread may ask as well, and None is for a platform that does not know.  It is
+    asked for the last time in `LinkListener.on_closed`.
+    """
 
     @property
     def received(self) -> int:

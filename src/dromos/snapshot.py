@@ -106,6 +106,9 @@ class Census:
         received: Messages received on the links that are open.  What came on a link that
             ended is told by its `LinkLost`.
         sent: Messages sent on them.
+        bytes_received: Bytes that came on the wire of those links; None if none of them tells,
+            because the kernel does not (only Linux's does) or no link is open.
+        bytes_sent: Bytes that went and have arrived.
         token_expires_at: Unix time at which the first of their tokens expires; None if none
             will.
     """
@@ -114,6 +117,8 @@ class Census:
     states: Mapping[SessionState, int] = field(default_factory=dict[SessionState, int])
     received: int = 0
     sent: int = 0
+    bytes_received: int | None = None
+    bytes_sent: int | None = None
     token_expires_at: float | None = None
 
 

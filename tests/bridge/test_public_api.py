@@ -44,6 +44,7 @@ NAMES = {
     "TokenSource",
     "Verdict",
     "Vitals",
+    "WireBytes",
     "__version__",
     "run",
 }

@@ -9,7 +9,7 @@ from tests.dialers.recorder import Recorder, facts
 
 from dromos.dialers._frames import LONGEST_REASON
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
-from dromos.interfaces import Dialer, Limits, Link
+from dromos.interfaces import Dialer, Limits, Link, WireBytes
 from dromos.model import Handshake, Message
 
 
@@ -568,6 +568,30 @@ class LinkContract:
         await recorder.first("message")
 
         assert 0 <= link.idle_for() < 10
+
+    async def test_bytes_on_the_wire_are_told_until_the_end_where_the_kernel_knows(
+        self, open: Open
+    ) -> None:
+        link, recorder, far = await open()
+        before = link.wire_bytes()
+        if before is None:
+            pytest.skip("only Linux tells how many bytes a connection has carried")
+
+        far.send(b"a" * 5000)
+        await recorder.first("message")
+        link.send(b"b" * 3000)
+        await far.receive()
+        after = link.wire_bytes()
+        ends: list[WireBytes | None] = []
+        recorder.then("closed", lambda: ends.append(link.wire_bytes()))
+        far.close()
+        await recorder.closed()
+
+        assert 5000 <= after.received - before.received < 6000
+        [end] = ends
+        assert end.received >= after.received
+        # What we wrote is acknowledged with the far side's CLOSE at the latest.
+        assert 3000 <= end.sent - before.sent < 4000
 
     # Dialling
 

@@ -138,6 +138,7 @@ class TellsLittle(TellsNothing):
 def test_where_the_kernel_tells_nothing_nothing_is_made_up(sock: TellsNothing) -> None:
     assert _kernel.idle_seconds(sock) is None
     assert _kernel.unacknowledged(sock) is None
+    assert _kernel.wire_bytes(sock) is None
     assert "no CLOSE received" == _kernel.ending(sock)
     _kernel.set_user_timeout(sock, 1)
 
@@ -149,6 +150,7 @@ def test_other_platforms_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as sock:
         assert _kernel.idle_seconds(sock) is None
         assert _kernel.unacknowledged(sock) is None
+        assert _kernel.wire_bytes(sock) is None
         assert "no CLOSE received" == _kernel.ending(sock)
         _kernel.set_user_timeout(sock, 1)
 

@@ -45,7 +45,7 @@ from tests.dialers.test_proxies import PASSWORD, http_proxy, proxied, socks4_pro
 from dromos.dialers import WebsocketsDialer
 from dromos.dialers._protocol_link import ProtocolLink
 from dromos.errors import HandshakeError, NotConnected
-from dromos.interfaces import Limits, Link
+from dromos.interfaces import Limits, Link, WireBytes
 from dromos.model import Handshake
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -655,3 +655,28 @@ def test_a_link_is_a_link() -> None:
     assert {name for name in dir(Link) if not name.startswith("_")} <= set(dir(ProtocolLink)) | {
         "received"
     }
+
+
+@pytest.mark.parametrize("ours", [False, True])
+async def test_bytes_on_the_wire_are_known_at_the_end_though_tls_has_closed_the_socket(
+    authority: trustme.CA, ours: bool
+) -> None:
+    async def serve(peer: Peer) -> None:
+        peer.write(frame(BINARY, b"x" * 5000))
+        if not ours:
+            peer.write(close_frame(4000))
+        await peer.ended()
+
+    async with linked(serve, tls=authority) as (link, recorder):
+        ends: list[WireBytes | None] = []
+        recorder.then("closed", lambda: ends.append(link.wire_bytes()))
+        await recorder.first("message")
+        if link.wire_bytes() is None:
+            pytest.skip("only Linux tells how many bytes a connection has carried")
+        if ours:
+            link.abort()
+        await recorder.closed()
+
+    [end] = ends
+    assert 5000 < end.received < 10_000
+    assert 0 < end.sent < 5000

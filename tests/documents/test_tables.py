@@ -1,5 +1,6 @@
 """The tables of the reference say what the code does, and a row without a source is refused."""
 
+import logging
 import re
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from dromos import errors, events
 from dromos._core import verdict
 from dromos.cli.commands import cli
-from dromos.telemetry.logs import NAMES
+from dromos.telemetry.logs import NAMES, level_of
 from tests.documents.pages import PAGES, load
+from tests.telemetry.examples import example
 
 tables = load("tables")
 
@@ -60,6 +62,21 @@ def test_every_event_is_listed_with_its_name_and_its_fields():
         assert f"`{name}`" in section
         own = set(kind.__dataclass_fields__) - set(events.BridgeEvent.__dataclass_fields__)
         assert own == set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+
+
+def test_every_event_is_listed_with_each_level_that_it_may_be_logged_at():
+    text = "\n".join(tables.TABLES["events"]())
+    listed = dict(
+        re.findall(r"^## (\w+)\n\nIn logs: `[^`]+`, ([A-Z]+(?: or [A-Z]+)*)\.$", text, re.M)
+    )
+
+    assert {kind.__name__ for kind in NAMES} == set(listed)
+    assert "INFO or ERROR" == listed["SessionEnded"]
+    assert "INFO or WARNING" == listed["Disconnected"]
+    assert "WARNING or ERROR" == listed["RenewalFailed"]
+    assert {"DEBUG"} == {listed["LatencyMeasured"]}
+    for kind in NAMES:
+        assert logging.getLevelName(level_of(example(kind))) in listed[kind.__name__].split(" or ")
 
 
 def test_every_error_is_listed_below_its_base():

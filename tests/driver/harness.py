@@ -18,7 +18,10 @@ URL = "wss://far.example/ws"
 
 @dataclass
 class Tokens:
-    """A provider: `t1`, `t2`, ..., each with a lifetime; failures are used up one by one."""
+    """A provider: `t1`, `t2`, ..., each with a lifetime; failures are used up one by one.
+
+    One that `slides` prolongs `t1` again and again, as servers with sliding sessions do.
+    """
 
     lifetime: float | None = None
     takes: float = 0.0
@@ -28,9 +31,11 @@ class Tokens:
     refreshes: list[float] = field(default_factory=list)
     issued: int = 0
     token: Token | None = None
+    slides: bool = False
 
     def issue(self) -> Token:
-        self.issued += 1
+        if not self.slides or not self.issued:
+            self.issued += 1
         expires = None
         if self.lifetime is not None:
             expires = EPOCH + asyncio.get_running_loop().time() + self.lifetime

@@ -25,12 +25,13 @@ from dromos.events import (
     DepartureAnnounced,
     Disconnected,
     HandedOver,
+    LinkLost,
     LinkOpened,
     MessagesDropped,
     RetryScheduled,
     SessionEnded,
 )
-from dromos.testing.memory import HANG, FarEnd
+from dromos.testing.memory import HANG, FarEnd, MemoryLink
 from tests.driver.harness import URL, Stage, Tokens, until
 
 pytestmark = pytest.mark.looptime
@@ -721,6 +722,37 @@ async def test_a_census_is_what_the_snapshots_add_up_to() -> None:
             it.bridge.census().received,
             it.bridge.census().token_expires_at,
         )
+
+
+async def test_the_bytes_on_the_wire_go_from_the_census_to_the_end_of_the_link() -> None:
+    it = Stage()
+    async with it.bridge:
+        assert (None, None) == (it.bridge.census().bytes_received, it.bridge.census().bytes_sent)
+        async with it.bridge.connect("c-1", URL) as connection:
+            await connection.wait_open()
+            await connection.send("x" * 1000)
+            await anext(aiter(connection))
+            census = it.bridge.census()
+            it.far.drop()
+            await until(lambda: it.of(LinkLost))
+
+    [lost] = it.of(LinkLost)
+    assert 1000 < census.bytes_received <= lost.bytes_received < 1100
+    assert 1000 < census.bytes_sent <= lost.bytes_sent < 1100
+
+
+async def test_a_link_that_does_not_tell_its_bytes_makes_none_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(MemoryLink, "wire_bytes")
+    it = Stage()
+    async with it.bridge, it.bridge.connect("c-1", URL) as connection:
+        await connection.wait_open()
+        assert it.bridge.census().bytes_received is None
+        it.far.drop()
+        await until(lambda: it.of(LinkLost))
+
+    assert it.of(LinkLost)[0].bytes_received is None
 
 
 async def test_a_snapshot_says_when_the_next_attempt_is_due_and_why() -> None:

@@ -14,8 +14,10 @@ from dromos.events import (
     HandedOver,
     LinkLost,
     LinkOpened,
+    RefreshStarted,
     RenewalFailed,
     RenewalStopped,
+    TokenObtained,
 )
 from dromos.testing.memory import FarEnd
 from tests.driver.harness import Notes, Stage, Tokens, until
@@ -51,6 +53,39 @@ def stage(**options: Any) -> Stage:
     options.setdefault("tokens", Tokens(lifetime=100))
     options.setdefault("refresh_buffer", 30)
     return Stage(**options)
+
+
+async def test_a_token_says_whether_a_refresh_has_brought_it() -> None:
+    it = stage()
+    it.start()
+    await until(lambda: len(it.of(HandedOver)) == 1)
+    await it.cancel()
+
+    assert [(1, False), (2, True)] == [(e.generation, e.renewed) for e in it.of(TokenObtained)]
+
+
+async def test_a_refresh_that_prolongs_the_same_token_has_renewed_it() -> None:
+    it = stage(tokens=Tokens(lifetime=100, slides=True))
+    it.start()
+    await until(lambda: len(it.of(TokenObtained)) == 3)
+    await it.cancel()
+
+    told = [(e.generation, e.renewed, e.expires_in) for e in it.of(TokenObtained)]
+    assert [(1, False, 100), (1, True, 100), (1, True, 100)] == told
+
+
+async def test_a_token_that_has_to_do_because_its_refresh_failed_was_not_renewed() -> None:
+    it = stage(refresh_buffer=5)
+    it.tokens.refresh_errors = [TokenError("busy", status=503)]
+    it.start()
+    await until(lambda: it.handler.sends)
+    await asyncio.sleep(80)
+    it.far.drop()  # with too little life left for a dial
+    await until(lambda: len(it.handler.sends) == 2)
+    await it.cancel()
+
+    assert 1 == len(it.of(RefreshStarted))
+    assert [(1, False), (1, False)] == [(e.generation, e.renewed) for e in it.of(TokenObtained)]
 
 
 async def test_on_handover_is_called_in_place_of_on_connect() -> None:

@@ -1372,6 +1372,7 @@ SAMPLES: Final[dict[str, Callable[[], Any]]] = {
         connection_id="c", session=1, endpoint="wss://far/", error=PermanentError("x"), at=0.0
     ),
     "Snapshot": lambda: dromos.Snapshot(state="open", since=0, last_error=PermanentError("x")),
+    "WireBytes": lambda: dromos.WireBytes(received=1, sent=1),
     "Token": secret_token,
     "TokenError": lambda: TokenError("no token", code="invalid_grant"),
     "Verdict": lambda: dromos.Verdict.TRANSIENT,

@@ -50,6 +50,12 @@ class Scrape:
             if found == name and set(labels.items()) <= set(having)
         )
 
+    def has(self, name: str, **labels: str) -> bool:
+        """Whether there is a sample with these labels, among others perhaps."""
+        return any(
+            found == name and set(labels.items()) <= set(having) for found, having in self.samples
+        )
+
     def labels(self, name: str) -> list[dict[str, str]]:
         """The labels of each sample of a name."""
         return [dict(having) for found, having in self.samples if found == name]

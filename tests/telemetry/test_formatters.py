@@ -67,6 +67,48 @@ def test_what_is_logged_of_an_event_reads_like_its_json_line(written: Written) -
         assert {"time", "level", "logger", "at"} == set(line) - set(wanted) - {"traceback"}
 
 
+class Replacing(logging.LoggerAdapter[logging.Logger]):
+    """An adapter as it is up to Python 3.12: what it adds replaces what the caller brought."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        kwargs["extra"] = self.extra
+        return f"[a-7] {msg}", kwargs
+
+
+def test_an_adapter_adds_to_an_events_facts_and_replaces_none(written: Written) -> None:
+    adapter = Replacing(written.logger, {"agent": "a-7", "tenant": "red", "at": "noon"})
+    event = events.RetryScheduled(connection_id="c-1", delay=2.5, failures=3, error=None)
+
+    log_events(adapt(adapter))(event)
+
+    line = written.line
+    assert ("bridge.retry_scheduled", "c-1", 2.5) == tuple(
+        line[name] for name in ("event", "connection_id", "delay")
+    )
+    assert ("a-7", "red") == (line["agent"], line["tenant"])
+    assert isinstance(line["at"], float)
+
+
+def test_adapters_around_an_adapter_all_add_theirs(written: Written) -> None:
+    inner = Replacing(written.logger, {"tenant": "red", "dromos_delay": "not so"})
+    outer = Replacing(inner, {"agent": "a-7"})  # type: ignore[arg-type]
+
+    log_events(adapt(outer))(events.RetryScheduled(delay=2.5, failures=3, error=None))
+
+    line = written.line
+    assert ("a-7", "red", 2.5) == tuple(line[name] for name in ("agent", "tenant", "delay"))
+
+
+@pytest.mark.parametrize("written", [TerminalFormatter()], indirect=True)
+def test_what_an_adapter_says_besides_is_part_of_the_message(written: Written) -> None:
+    log_events(adapt(Replacing(written.logger, None)))(
+        events.RetryScheduled(delay=2.5, failures=3, error=None)
+    )
+
+    assert "[a-7] bridge.retry_scheduled" in written.text
+    assert "delay=2.500" in written.text
+
+
 def test_the_time_is_utc_to_the_millisecond(written: Written) -> None:
     record = logging.makeLogRecord({"created": 1_800_000_000.25, "msg": "hello"})
 
@@ -85,6 +127,17 @@ def test_another_record_has_its_text_and_its_extras(written: Written) -> None:
         line["logger"],
     )
     assert ({"id": 7}, None) == (line["order"], line["share"])
+
+
+def test_an_extra_replaces_none_of_the_lines_own_members(written: Written) -> None:
+    theirs = {"time": "noon", "level": "loud", "logger": "mine"}
+
+    written.logger.info("hello", extra=theirs)
+
+    line = written.line
+    assert ["time", "level", "logger"] == list(line)[:3]
+    assert ("info", "tests.formatters") == (line["level"], line["logger"])
+    assert line["time"].endswith("Z")
 
 
 def test_whatever_an_extra_is_the_line_stays_valid(written: Written) -> None:
@@ -138,7 +191,14 @@ def test_every_line_has_the_labels(written: Written) -> None:
     assert ["a-7", "a-7"] == [json.loads(line)["agent"] for line in written.text.splitlines()]
 
 
-@pytest.mark.parametrize("name", ["event", "time", "level", "message", "connection_id"])
+TOLD = {name for kind in KINDS for name in as_record(example(kind))}
+"""Every member of an event's line, but those that only some errors bring."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(TOLD | {"time", "level", "logger", "message", "traceback", "status", "retry_after"}),
+)
 def test_a_label_can_not_take_the_place_of_a_member(name: str) -> None:
     with pytest.raises(ValueError, match=f"labels must not hold {name!r}"):
         JsonFormatter(labels={name: "x"})

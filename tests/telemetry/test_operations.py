@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from dromos.telemetry.prometheus import PrometheusMetrics
+import dromos
+from dromos import events
+from dromos.telemetry.prometheus import METRICS, PrometheusMetrics
+from dromos.telemetry.timing import CALLBACKS
+from tests.driver.harness import URL, PlainNotes
 from tests.telemetry.scrape import Scrape, scripted_run
 
 prometheus_client = pytest.importorskip("prometheus_client", reason='needs "dromos[prometheus]"')
@@ -22,6 +26,7 @@ ALERTS = OPERATIONS / "alerts.yml"
 DASHBOARD = OPERATIONS / "grafana-dashboard.json"
 
 ADDED_BY_A_SERVER = {"job", "instance"}
+IF_ASKED_FOR = {"connection_id"}
 
 
 def dashboard() -> Any:
@@ -75,6 +80,7 @@ async def exported() -> Scrape:
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.01)
+    metrics.timed(PlainNotes()).on_disconnect(None)
     seen = Scrape(registry)
     await stage.cancel()
     return seen
@@ -92,7 +98,7 @@ async def test_every_metric_and_label_that_is_asked_for_is_exported() -> None:
             having = {label for labels in seen.labels(name) for label in labels}
             known |= having
             assert labels <= having | ADDED_BY_A_SERVER, f"{where} selects {name} by {labels}"
-        assert groupings(expression) <= known | ADDED_BY_A_SERVER, where
+        assert groupings(expression) <= known | ADDED_BY_A_SERVER | IF_ASKED_FOR, where
     assert asked > 30
 
 
@@ -111,12 +117,79 @@ async def test_every_value_that_a_label_is_compared_with_can_occur() -> None:
     assert compared >= 6
 
 
+@pytest.mark.parametrize("per_connection", [False, True])
+def test_every_counter_that_an_alert_uses_is_0_before_anything_has_happened(
+    per_connection: bool,
+) -> None:
+    # Prometheus sees no growth in a series that begins at 1: the first failure would be missed.
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusMetrics(registry=registry, per_connection=per_connection)
+    metrics.on_event(events.SessionStarted(session=1, endpoint=URL, connection_id="c-1"))
+    seen = Scrape(registry)
+
+    used = 0
+    for where, expression in alerts().items():
+        for name, matchers in re.findall(r"\b(bridge_\w+_total)\b(?:\{([^}]*)\})?", expression):
+            used += 1
+            wanted = dict(re.findall(r'(\w+)=~?"([^"]*)"', matchers))
+            for label, pattern in (wanted or {"": ""}).items():
+                for value in pattern.split("|"):
+                    of_it = {label: value} if label else {}
+                    assert seen.has(name, **of_it), f"{where}: {name} {of_it}"
+                    assert 0 == seen.total(name, **of_it)
+    assert used > 5
+    ours = seen.labels("bridge_sessions_ended_total")
+    assert {"c-1" if per_connection else None} == {labels.get("connection_id") for labels in ours}
+
+
+def test_every_callback_that_can_fail_has_failed_0_times_before_it_did() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    PrometheusMetrics(registry=registry)
+    seen = Scrape(registry)
+
+    reported = {
+        method
+        for file in (Path(dromos.__file__).parent).rglob("*.py")
+        for method in re.findall(r'_failed\(\s*"(\w+)",', file.read_text(encoding="utf-8"))
+    }
+    assert {"on_message", "dedupe", "correlate"} <= reported
+    for method in reported | set(CALLBACKS):
+        assert 0 == seen.value("bridge_handler_failures_total", method=method)
+
+
+async def test_every_histogram_that_an_alert_uses_is_there_before_anything_has_happened() -> None:
+    registry = prometheus_client.CollectorRegistry()
+    metrics = PrometheusMetrics(registry=registry)
+    metrics.on_event(events.SessionStarted(session=1, endpoint=URL))
+    before, after = Scrape(registry), await exported()
+
+    for name in re.findall(r"\b(bridge_\w+_bucket)\b", " ".join(alerts().values())):
+        assert 0 == before.total(name)
+        later = [labels for labels in after.labels(name) if labels.get("endpoint", URL) == URL]
+        assert all(labels in before.labels(name) for labels in later)
+
+
 async def test_every_metric_is_shown_on_the_dashboard() -> None:
     seen = await exported()
 
     shown = {name for e in expressions().values() for name, _ in selectors(e)}
     stems = {re.sub(r"_(bucket|count|sum)$", "", name) for name in seen.names}
     assert stems == {re.sub(r"_(bucket|count|sum)$", "", name) for name in shown}
+
+
+def test_alerts_judge_an_agent_whose_metrics_tell_its_connections_apart() -> None:
+    by_endpoint = {metric.name for metric in METRICS if "endpoint" in metric.labels}
+
+    judged = 0
+    for where, expression in alerts().items():
+        for labels, rest in re.findall(
+            r"sum without \(([^)]*)\) *(.*?)(?=sum without|$)", expression
+        ):
+            (name,) = {re.sub("_bucket$", "", found) for found, _ in selectors(rest)}
+            if name in by_endpoint:
+                judged += 1
+                assert "connection_id" in labels.split(", "), where
+    assert judged >= 3
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:
@@ -205,6 +278,39 @@ def test_alerts_fire_for_who_is_in_trouble_and_not_for_who_is_idle() -> None:
         check=False,
         capture_output=True,
         text=True,
+    )
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian's prometheus) is not installed")
+def test_open_is_a_share_of_all_sessions_whatever_instance_has_them(tmp_path: Path) -> None:
+    expression = expressions()["Open A"].replace("$job", ".*").replace("$instance", ".*")
+    series = {
+        # One instance has its only session open, the other one of 99.
+        'bridge_connection_status{instance="few"}': "1",
+        'bridge_sessions{instance="few",state="open"}': "1",
+        'bridge_sessions{instance="few",state="waiting"}': "0",
+        'bridge_connection_status{instance="many"}': "0.0101",
+        'bridge_sessions{instance="many",state="open"}': "1",
+        'bridge_sessions{instance="many",state="waiting"}': "98",
+    }
+    played = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": value} for name, value in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": expression,
+                "eval_time": "0m",
+                "exp_samples": [{"labels": "{}", "value": 0.02}],
+            }
+        ],
+    }
+    file = tmp_path / "open.json"
+    file.write_text(json.dumps({"tests": [played]}))
+
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", str(file)], check=False, capture_output=True, text=True
     )
 
     assert 0 == done.returncode, done.stdout + done.stderr

@@ -2,18 +2,19 @@
 
 import asyncio
 import sys
+import threading
 from typing import Any
 
 import pytest
 
-from dromos import HandshakeError, TokenError, events
+from dromos import Bridge, Census, HandshakeError, TokenError, events
 from dromos.events import BridgeEvent
 from dromos.telemetry.otel_metrics import MESSAGES, OtelMetrics
 from dromos.telemetry.otel_spans import OtelSpans
 from dromos.telemetry.table import METRICS
 from dromos.testing.clock import EPOCH
 from dromos.testing.memory import HANG
-from tests.driver.harness import Tokens, until
+from tests.driver.harness import PlainNotes, Tokens, until
 from tests.telemetry.examples import KINDS, example
 from tests.telemetry.scrape import ObservedStage, scripted_run
 
@@ -110,6 +111,8 @@ async def test_a_run_with_everything_in_it_adds_up(collected: Collected) -> None
     assert 1 == collected.value("bridge.handovers", bridge__outcome="completed")
     assert 2 == collected.value(MESSAGES["sent"], messaging__system="websocket")
     assert 2 == collected.value(MESSAGES["received"], messaging__system="websocket")
+    assert 10 < collected.value("bridge.message.bytes", bridge__direction="sent") < 1000
+    assert 10 < collected.value("bridge.message.bytes", bridge__direction="received") < 1000
     [(_, ttl)] = collected.points("bridge.token.min_ttl")
     assert 0 < ttl.value <= 600
     await stage.cancel()
@@ -120,6 +123,7 @@ async def test_every_metric_of_the_table_is_collected_with_its_unit(collected: C
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.002)
+    metrics.timed(PlainNotes()).on_disconnect(None)
     metrics.on_event(events.MessagesDropped(session=1, count=1))
 
     found = collected.metrics
@@ -172,6 +176,59 @@ def test_an_endpoint_that_is_made_has_no_address_but_a_name(collected: Collected
     } == attributes
 
 
+def test_two_bridges_on_two_threads_lose_no_message(collected: Collected) -> None:
+    both = [OtelMetrics(meter_provider=collected.provider) for _ in range(2)]
+    lost, ready = example(events.LinkLost, messages=1, sent=1), threading.Barrier(2)
+
+    def run(metrics: OtelMetrics) -> None:
+        metrics.on_event(events.SessionStarted(session=lost.session, endpoint="wss://x"))
+        ready.wait()
+        for _ in range(20_000):
+            metrics.on_event(lost)
+
+    threads = [threading.Thread(target=run, args=[metrics]) for metrics in both]
+    often, before = 1e-6, sys.getswitchinterval()
+    sys.setswitchinterval(often)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert 40_000 == collected.value(MESSAGES["received"]) == collected.value(MESSAGES["sent"])
+
+
+def test_a_collection_looks_at_a_bridge_once_and_the_next_one_again(
+    collected: Collected,
+) -> None:
+    class Counting:
+        looks = 0
+
+        def census(self) -> Census:
+            self.looks += 1
+            return Census(at=0.0, states={"open": self.looks}, received=self.looks)
+
+    metrics, bridge = OtelMetrics(meter_provider=collected.provider), Counting()
+    metrics.watch(bridge)
+
+    seen = [collected.value("bridge.sessions", bridge__state="open") for _ in range(3)]
+
+    assert [1, 2, 3] == seen
+    assert 3 == bridge.looks
+    assert 4 == collected.value(MESSAGES["received"])
+
+
+def test_one_exporter_watches_one_bridge(collected: Collected) -> None:
+    metrics, bridge = OtelMetrics(meter_provider=collected.provider), Bridge(Tokens())
+    metrics.watch(bridge)
+    metrics.watch(bridge)
+
+    with pytest.raises(ValueError, match="make another OtelMetrics"):
+        metrics.watch(Bridge(Tokens()))
+
+
 # --- Spans ----------------------------------------------------------------------------------------
 
 
@@ -218,6 +275,34 @@ async def test_spans_last_as_long_as_what_they_stand_for(traced: Traced) -> None
     assert EPOCH <= attempt.start_time / 1e9 < EPOCH + 60
 
 
+async def test_a_refresh_that_prolongs_the_same_token_is_no_error(traced: Traced) -> None:
+    stage = ObservedStage(traced.observe, tokens=Tokens(lifetime=600, slides=True))
+    stage.start()
+    await until(lambda: stage.of(events.HandedOver))
+    await stage.cancel()
+
+    [refresh] = traced.named("bridge.refresh")
+    assert StatusCode.UNSET is refresh.status.status_code
+    assert 1 == refresh.attributes["bridge.token.generation"]
+
+
+async def test_a_refresh_that_failed_is_an_error_though_the_old_token_will_do(
+    traced: Traced,
+) -> None:
+    stage = ObservedStage(traced.observe, tokens=Tokens(lifetime=100), refresh_buffer=5)
+    stage.tokens.refresh_errors = [TokenError("busy", status=503)]
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    await asyncio.sleep(80)
+    stage.far.drop()  # with too little life left for a dial
+    await until(lambda: 2 == len(stage.handler.sends))
+    await stage.cancel()
+
+    [refresh] = traced.named("bridge.refresh")
+    assert StatusCode.ERROR is refresh.status.status_code
+    assert "failed" == refresh.attributes["error.type"]
+
+
 async def test_a_failure_is_told_by_its_class_and_its_status(traced: Traced) -> None:
     stage = ObservedStage(
         traced.observe, tokens=Tokens(get_errors=[TokenError("busy", status=503)])
@@ -255,6 +340,20 @@ async def test_a_handover_that_fails_is_an_error_and_the_next_one_is_another_spa
         refused.parent.span_id,
         opened.parent.span_id,
     ]
+
+
+def test_a_clock_that_is_set_back_ends_no_span_before_it_began(traced: Traced) -> None:
+    for event in (
+        events.SessionStarted(session=1, endpoint="wss://far.example/ws", at=100.0),
+        events.RefreshStarted(session=1, at=100.0),
+        events.AttemptStarted(session=1, link=1, handover=True, at=100.0),
+        events.SessionEnded(session=1, error=None, at=40.0),
+    ):
+        traced.observe(event)
+
+    spans = traced.exporter.get_finished_spans()
+    assert 3 == len(spans)
+    assert {(100 * 10**9, 100 * 10**9)} == {(span.start_time, span.end_time) for span in spans}
 
 
 async def test_two_sessions_that_overlap_keep_their_spans_apart(traced: Traced) -> None:

@@ -13,8 +13,8 @@ from dromos.events import BridgeEvent
 from dromos.telemetry.loop_lag import measure_loop_lag
 from dromos.telemetry.measuring import OTHER
 from dromos.telemetry.prometheus import METRICS, PrometheusMetrics
-from dromos.testing.memory import HANG
-from tests.driver.harness import URL, Tokens, until
+from dromos.testing.memory import HANG, MemoryLink
+from tests.driver.harness import URL, PlainNotes, Tokens, until
 from tests.telemetry.examples import KINDS, example
 from tests.telemetry.scrape import ObservedStage, Scrape, scripted_run
 
@@ -86,6 +86,7 @@ async def test_after_such_a_run_every_metric_of_the_table_is_there_and_no_other(
     stage = await scripted_run(metrics.on_event)
     metrics.watch(stage.bridge)
     metrics.observe_loop_lag(0.002)
+    metrics.timed(PlainNotes()).on_disconnect(None)
 
     seen = Scrape(registry)
     await stage.cancel()
@@ -215,6 +216,21 @@ async def test_a_refresh_that_fails_is_told_from_one_that_renews(
     assert 2.0 <= seen.value("bridge_token_refresh_duration_seconds_sum", outcome="renewed")
 
 
+async def test_a_refresh_that_prolongs_the_same_token_has_renewed_it(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics, tokens=Tokens(lifetime=600, slides=True))
+    stage.start()
+    await until(lambda: stage.of(events.HandedOver))
+
+    seen = Scrape(registry)
+    await stage.cancel()
+
+    assert 1 == seen.value("bridge_token_refreshes_total", outcome="renewed")
+    assert 1 == seen.total("bridge_token_refreshes_total")
+    assert 1 == seen.value("bridge_token_refresh_duration_seconds_count", outcome="renewed")
+
+
 async def test_a_refresh_whose_session_ends_is_cancelled(
     metrics: PrometheusMetrics, registry: Any
 ) -> None:
@@ -268,13 +284,20 @@ async def test_a_handover_whose_old_link_is_lost_first_is_a_gap(
     await until(lambda: 2 == len(stage.of(events.AttemptStarted)))
     stage.far.drop()
     await until(lambda: 2 == len(stage.of(events.Connected)))
-
-    seen = Scrape(registry)
+    first = Scrape(registry)
+    # What the link was dialled for is over: neither another gap nor the end fails it once more.
+    stage.far.drop()
+    await until(lambda: 3 == len(stage.of(events.Connected)))
+    second = Scrape(registry)
     await stage.cancel()
+    over = Scrape(registry)
 
-    assert 1 == seen.value("bridge_handovers_total", outcome="failed")
-    assert 1 == seen.total("bridge_gap_seconds_count")
-    assert 2 == seen.value("bridge_connect_attempts_total", endpoint=URL, outcome="opened")
+    assert 1 == first.total("bridge_gap_seconds_count")
+    assert 2 == first.value("bridge_connect_attempts_total", endpoint=URL, outcome="opened")
+    assert 2 == second.total("bridge_gap_seconds_count")
+    for seen in (first, second, over):
+        assert 1 == seen.value("bridge_handovers_total", outcome="failed")
+        assert 1 == seen.total("bridge_handovers_total")
 
 
 async def test_the_overlap_is_the_time_in_which_both_links_were_open(
@@ -316,6 +339,68 @@ async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
     for direction in ("received", "sent"):
         counts = [one.value("bridge_messages_total", direction=direction) for one in seen]
         assert [3, 3, 7, 7, 7] == counts
+
+
+async def test_bytes_on_the_wire_are_counted_as_messages_are(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    stage = observed(metrics)
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    seen = []
+    for _ in range(2):
+        await stage.handler.sends[-1]("x" * 1000)
+        await asyncio.sleep(1)
+        seen.append(Scrape(registry))
+        links = len(stage.handler.sends)
+        stage.far.drop()
+        await until(lambda links=links: len(stage.handler.sends) > links)
+        seen.append(Scrape(registry))
+    await stage.cancel()
+    seen.append(Scrape(registry))
+
+    for direction in ("received", "sent"):
+        counts = [one.value("bridge_message_bytes_total", direction=direction) for one in seen]
+        assert sorted(counts) == counts
+        assert 1000 < counts[0] <= counts[1] < 1100
+        assert 2000 < counts[2] <= counts[4] < 2200
+
+
+async def test_where_no_link_tells_its_bytes_there_are_none(
+    metrics: PrometheusMetrics, registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(MemoryLink, "wire_bytes")
+    stage = observed(metrics)
+    stage.start()
+    await until(lambda: stage.handler.sends)
+    stage.far.drop()
+    await until(lambda: 2 == len(stage.handler.sends))
+
+    seen = Scrape(registry)
+    await stage.cancel()
+
+    assert "bridge_message_bytes_total" not in seen.names
+
+
+async def test_callbacks_are_timed_where_that_is_asked_for(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    name = "bridge_handler_duration_seconds_count"
+    for timed in (False, True):
+        stage = observed(metrics := PrometheusMetrics(registry=registry, labels={"t": str(timed)}))
+        agent = stage.handler
+        if timed:
+            stage.handler = metrics.timed(agent)
+        stage.start()
+        await until(lambda agent=agent: agent.sends)
+        await agent.sends[0]("hello")
+        await until(lambda agent=agent: agent.messages)
+        await stage.cancel()
+
+    seen = Scrape(registry)
+    assert {"True"} == {labels["t"] for labels in seen.labels(name)}
+    for method in ("on_connect", "on_message", "on_disconnect"):
+        assert 1 == seen.value(name, t="True", method=method)
 
 
 async def test_what_may_not_have_arrived_or_was_given_up_is_counted(
@@ -409,6 +494,76 @@ async def test_no_metric_has_a_connection_id_unless_asked(registry: Any) -> None
     assert {None, "c-1", "c-2"} == ids
 
 
+def lived(metrics: PrometheusMetrics, connection_id: str, session: int, at: float) -> None:
+    """A session that began, had a link and ended, at one moment."""
+    whose: Any = {"connection_id": connection_id, "session": session, "at": at}
+    metrics.on_event(events.SessionStarted(endpoint=URL, **whose))
+    metrics.on_event(events.AttemptStarted(link=1, handover=False, **whose))
+    metrics.on_event(events.LinkOpened(link=1, handover=False, took=0.1, **whose))
+    metrics.on_event(events.Connected(link=1, gap=None, **whose))
+    metrics.on_event(events.SessionEnded(error=None, **whose))
+
+
+def told_apart(registry: Any) -> set[str]:
+    seen = Scrape(registry)
+    return {
+        labels["connection_id"]
+        for name in seen.names
+        for labels in seen.labels(name)
+        if "connection_id" in labels
+    }
+
+
+def test_the_series_of_a_connection_that_has_ended_stay_for_a_while_and_not_for_ever(
+    registry: Any,
+) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+
+    for number in range(1000):
+        lived(metrics, f"c-{number}", number, at=60.0 * number)
+
+    assert {f"c-{number}" for number in range(984, 1000)} == told_apart(registry)
+    seen = Scrape(registry)
+    name = "bridge_sessions_ended_total"
+    assert 1 == seen.value(name, endpoint=URL, outcome="closed", connection_id="c-990")
+
+
+def test_the_series_of_a_connection_that_runs_or_runs_again_stay(registry: Any) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+    running = events.SessionStarted(endpoint=URL, connection_id="runs", session=1, at=0.0)
+    metrics.on_event(running)
+    # Two sessions of one connection: it has ended when both have.
+    metrics.on_event(events.SessionStarted(endpoint=URL, connection_id="twice", session=2, at=0.0))
+    lived(metrics, "twice", 3, at=0.0)
+    lived(metrics, "again", 4, at=0.0)
+    metrics.on_event(
+        events.SessionStarted(endpoint=URL, connection_id="again", session=5, at=600.0)
+    )
+
+    lived(metrics, "late", 6, at=100_000.0)
+
+    assert {"runs", "twice", "again", "late"} == told_apart(registry)
+    lived(metrics, "again", 7, at=100_000.0)
+    seen = Scrape(registry)
+    ended = {"endpoint": URL, "outcome": "closed"}
+    assert 2 == seen.value("bridge_sessions_ended_total", **ended, connection_id="again")
+
+
+def test_a_connection_that_comes_back_after_its_series_have_gone_begins_at_0(
+    registry: Any,
+) -> None:
+    metrics = PrometheusMetrics(registry=registry, per_connection=True)
+    lived(metrics, "c-1", 1, at=0.0)
+    lived(metrics, "c-2", 2, at=10_000.0)
+    assert {"c-2"} == told_apart(registry)
+
+    lived(metrics, "c-1", 3, at=10_000.0)
+
+    ended = {"endpoint": URL, "outcome": "closed"}
+    seen = Scrape(registry)
+    assert 1 == seen.value("bridge_sessions_ended_total", **ended, connection_id="c-1")
+
+
 def test_endpoints_are_told_apart_up_to_a_number(registry: Any) -> None:
     metrics = PrometheusMetrics(registry=registry, max_endpoints=3)
 
@@ -476,7 +631,9 @@ def test_a_clock_that_is_set_back_makes_no_negative_duration(
     for event in (
         events.SessionStarted(session=1, endpoint=URL),
         events.RefreshStarted(session=1, at=100.0),
-        events.TokenObtained(session=1, at=40.0, generation=2, strategy="oauth2", expires_in=None),
+        events.TokenObtained(
+            session=1, at=40.0, generation=2, strategy="oauth2", expires_in=None, renewed=True
+        ),
     ):
         metrics.on_event(event)
 

@@ -109,6 +109,19 @@ def test_what_a_handler_raised_is_logged_with_its_traceback(log: Log) -> None:
     assert trace["frames"][-1]["filename"].endswith("test_structlog.py")
 
 
+def test_a_level_that_a_program_has_renamed_is_still_the_loggers_method(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `addLevelName` holds for the whole process, so it is undone with the test.
+    for level in (logging.INFO, logging.WARNING):
+        monkeypatch.setitem(logging._levelToName, level, "notice")  # type: ignore[attr-defined]  # pyright: ignore
+
+    log_events(adapt(structlog.get_logger()))(events.RefreshStarted(connection_id="c-1"))
+    log_events(adapt(structlog.get_logger()))(events.Flapped(links=5))
+
+    assert ["info", "warning"] == [line["level"] for line in log.lines]
+
+
 def test_a_ping_is_not_worth_a_line_at_info(log: Log) -> None:
     log_events(adapt(structlog.get_logger()))(events.LatencyMeasured(link=1, seconds=0.1))
 

@@ -45,6 +45,18 @@ def test_a_run_is_told_as_links_tokens_gaps_and_troubles():
     assert [0, 100, 130] == list(track.samples.received)
 
 
+def test_a_token_that_is_prolonged_lasts_longer_and_stays_the_same():
+    story, _ = told(
+        line("token_obtained", 0, generation=1, strategy="oauth2", expires_in=8.0),
+        line("refresh_started", 5),
+        line("token_obtained", 5, generation=1, strategy="oauth2", expires_in=8.0, renewed=True),
+        line("token_obtained", 6, generation=1, strategy="oauth2", expires_in=7.0),
+    )
+
+    [token] = story.tracks[0].tokens
+    assert (0, 13, None) == (seconds(token.obtained), seconds(token.expires), token.replaced)
+
+
 def test_our_own_close_is_no_gap():
     story, _ = told(*opened(1, 1), lost(1, 2, released=True), line("disconnected", 2))
 

@@ -8,7 +8,7 @@ from dromos._core import commands as do
 from dromos._core import events as heard
 from dromos._driver.callbacks import stray_cancellation
 from dromos._driver.links import LinkRecord
-from dromos._driver.options import Grant, Options, Parts
+from dromos._driver.options import Grant, Options, Parts, Tokens
 from dromos.errors import HandshakeError, TokenError
 from dromos.events import AttemptStarted, BridgeEvent, LinkOpened, RefreshStarted, TokenObtained
 from dromos.interfaces import Endpoint, Link
@@ -65,13 +65,14 @@ class Attempts:
     async def obtain(self, command: do.Authorize) -> None:
         """Get a token, and say which, or why there is none."""
         event: heard.Event
+        refresh = _Refresh(self._owner, self._parts.tokens)
         try:
             with stray_cancellation("the token provider"):
                 grant = await self._parts.tokens.obtain(
                     self._owner.connection_id,
                     need=command.need,
                     generation=command.generation,
-                    on_refresh=lambda: self._owner.emit(RefreshStarted()),
+                    on_refresh=refresh.begin,
                     is_patient=self._options.patient,
                 )
         except Exception as error:
@@ -84,6 +85,7 @@ class Attempts:
                     generation=grant.lease.generation,
                     strategy=grant.token.strategy.type,
                     expires_in=None if left is None else left - self._parts.wall(),
+                    renewed=refresh.has_brought(grant),
                 )
             )
             event = heard.TokenObtained(command.ticket, grant.lease)
@@ -158,6 +160,28 @@ class Attempts:
             endpoint = await made if inspect.isawaitable(made) else made
         url = self._parts.check_url(endpoint)
         return self._parts.authenticate(Handshake(url=url), token, self._parts.wall())
+
+
+class _Refresh:
+    """The refresh that asking for a token may set off, and what the cache held before it."""
+
+    __slots__ = ("_before", "_began", "_owner", "_tokens")
+
+    def __init__(self, owner: AttemptsOwner, tokens: Tokens) -> None:
+        self._owner = owner
+        self._tokens = tokens
+        self._began = False
+        self._before: Grant | None = None
+
+    def begin(self) -> None:
+        """Tell of it."""
+        self._began = True
+        self._before = self._tokens.current(self._owner.connection_id)
+        self._owner.emit(RefreshStarted())
+
+    def has_brought(self, grant: Grant) -> bool:
+        """Whether the cache has another grant now, if only the same token with a later expiry."""
+        return self._began and grant is not self._before
 
 
 def _forget_our_frames(error: BaseException) -> None:

@@ -11,7 +11,7 @@ from dromos._driver.options import Options
 from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
 from dromos.errors import BridgeError, ConnectionClosed, NotConnected
-from dromos.interfaces import Link
+from dromos.interfaces import Link, WireBytes
 from dromos.model import Message, Token
 from dromos.redaction import without
 
@@ -122,6 +122,7 @@ class LinkRecord:
         "tap",
         "token",
         "waker",
+        "wire_bytes",
         "writing",
     )
 
@@ -139,6 +140,7 @@ class LinkRecord:
         self.released = False
         self.adopted = False
         self.received = 0
+        self.wire_bytes: WireBytes | None = None
         self.discarded = 0
         self.token: Token | None = None
         self.pings = Pings(self)
@@ -182,7 +184,17 @@ class LinkRecord:
     @property
     def received_now(self) -> int:
         """How many messages have come so far."""
-        return self.received if self.link is None else self.link.received
+        link = self.link  # once: another thread may ask while it ends
+        return self.received if link is None else link.received
+
+    @property
+    def wire_bytes_now(self) -> WireBytes | None:
+        """How many bytes have crossed the wire so far; None where the link does not tell."""
+        link = self.link
+        if link is None:
+            return self.wire_bytes
+        tell: Callable[[], WireBytes | None] | None = getattr(link, "wire_bytes", None)
+        return None if tell is None else tell()
 
     @property
     def held_messages(self) -> int:
@@ -460,6 +472,7 @@ class LinkRecord:
             error = ConnectionClosed(code=1006, reason=self._why, by_peer=False)
         if self.link is not None:
             self.received = self.link.received
+            self.wire_bytes = self.wire_bytes_now
         self.error = error
         self.link = None
         self.taking_over = False

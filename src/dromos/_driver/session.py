@@ -54,7 +54,7 @@ from dromos.events import (
     SessionStarted,
     SuspendDetected,
 )
-from dromos.interfaces import Endpoint
+from dromos.interfaces import Endpoint, WireBytes
 from dromos.snapshot import SessionState, Snapshot
 
 __all__ = ["Session"]
@@ -395,6 +395,11 @@ class Session:
             sent += record.pings.sent
         return received, sent
 
+    def wire_bytes(self) -> list[WireBytes]:
+        """Return what the wire has carried of each open link that tells."""
+        records = tuple(self._links.values())
+        return [told for record in records if (told := record.wire_bytes_now) is not None]
+
     def snapshot(self) -> Snapshot:
         """Return what the session looks like now."""
         records = list(self._links.values())
@@ -650,6 +655,7 @@ class Session:
             self._count_dropped(record)
         if self._links.pop(record.number, None) is None:
             return
+        wire = record.wire_bytes
         self.emit(
             LinkLost(
                 link=record.number,
@@ -659,6 +665,8 @@ class Session:
                 released=record.released,
                 sent=record.pings.sent,
                 unconfirmed=record.pings.sent - record.pings.confirmed,
+                bytes_received=None if wire is None else wire.received,
+                bytes_sent=None if wire is None else wire.sent,
             )
         )
         if self._outlet.record is record:

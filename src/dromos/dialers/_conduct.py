@@ -17,7 +17,7 @@ from dromos.dialers._frames import (
     shortened,
 )
 from dromos.errors import ConnectionClosed, NotConnected
-from dromos.interfaces import Limits, LinkListener
+from dromos.interfaces import Limits, LinkListener, WireBytes
 from dromos.model import Message
 
 __all__ = ["BINARY", "CLOSE", "PING", "PONG", "SLOTS", "TEXT", "Conduct", "refuse"]
@@ -151,6 +151,10 @@ class Conduct(ABC):
     def unacknowledged(self) -> int | None:
         """How many written bytes the far side's kernel has not taken; None but on Linux."""
         return None if self._over is not None else _kernel.unacknowledged(self._socket)
+
+    def wire_bytes(self) -> WireBytes | None:
+        """Return what the TCP connection has carried; None but on Linux, and after the end."""
+        return _kernel.wire_bytes(self._socket)
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""

@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from dromos.dialers import _kernel
 from dromos.dialers._conduct import BINARY, CLOSE, TEXT, Conduct, refuse
 from dromos.dialers._frames import Violation, shortened
-from dromos.interfaces import Limits, LinkListener, Sendable
+from dromos.interfaces import Limits, LinkListener, Sendable, WireBytes
 
 __all__ = ["LINGER", "ProtocolLink"]
 
@@ -45,6 +45,7 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         self._extensions = extensions
         self._close_written = False
         self._heard = self._loop.time()
+        self._carried: WireBytes | None = None
         self._unread = bytearray()
         self._parser = self._parse()
         next(self._parser)
@@ -82,6 +83,15 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         idle = _kernel.idle_seconds(self._socket)
         return self._loop.time() - self._heard if idle is None else idle
 
+    def wire_bytes(self) -> WireBytes | None:
+        """Return what the TCP connection has carried; None but on Linux.
+
+        asyncio's TLS tells of the end when the socket is closed, so then it is what was known
+        last: before we closed, or, where the far side just went, when somebody asked.
+        """
+        self._carried = super().wire_bytes() or self._carried
+        return self._carried
+
     def send(self, message: Sendable, /) -> None:
         """Write a message.
 
@@ -103,6 +113,7 @@ class ProtocolLink(Conduct, asyncio.Protocol):
             self._end = self._end or (1006, "aborted", False)
             self._stop_listening()
             self._write = refuse
+            self.wire_bytes()
             self._wire.abort()
 
     def resume_reading(self) -> None:
@@ -211,6 +222,7 @@ class ProtocolLink(Conduct, asyncio.Protocol):
             self._write = refuse
             # Asked first: a TLS transport that is closed knows of nothing any more.
             encrypted = self._is_encrypted()
+            self.wire_bytes()
             self._wire.close()
             written = not encrypted and self._wire.get_write_buffer_size() == 0
             self._linger = self._loop.call_later(0 if written else LINGER, self._wire.abort)

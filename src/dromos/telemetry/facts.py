@@ -8,7 +8,7 @@ from dromos import events
 from dromos.errors import BridgeError
 from dromos.events import BridgeEvent
 
-__all__ = ["NAMES", "SAMPLED", "error_facts", "facts", "plain", "text_of"]
+__all__ = ["MEMBERS", "NAMES", "SAMPLED", "error_facts", "facts", "plain", "text_of"]
 
 NAMES: Final[dict[type[BridgeEvent], str]] = {
     events.SessionStarted: "bridge.session_started",
@@ -45,6 +45,11 @@ SAMPLED: Final = "bridge.sampled"
 
 _NUMBERS: Final = ("code", "status", "retry_after")
 """What an error of ours may know besides its text."""
+
+MEMBERS: Final = frozenset(
+    {"error_type", *_NUMBERS, *(field.name for kind in NAMES for field in fields(kind))}
+)
+"""Every name under which an event may tell something."""
 
 
 def facts(event: BridgeEvent) -> dict[str, Any]:

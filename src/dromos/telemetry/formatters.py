@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dromos.telemetry.facts import plain, text_of
+from dromos.telemetry.facts import MEMBERS, plain, text_of
 
 __all__ = ["JsonFormatter", "TerminalFormatter", "json_logger"]
 
@@ -18,9 +18,7 @@ _USUAL: Final = frozenset(
 )
 """What every record has; the rest is what somebody has put into `extra`."""
 
-_TAKEN: Final = frozenset(
-    {"time", "level", "logger", "event", "at", "message", "traceback", "connection_id", "session"}
-)
+_TAKEN: Final = MEMBERS | {"time", "level", "logger", "event", "message", "traceback"}
 """Members that labels must not hide."""
 
 _COLOURS: Final = {
@@ -56,13 +54,13 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as one line, without the line break."""
-        line: dict[str, Any] = {
+        own: dict[str, Any] = {
             "time": _rfc_3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            **self._labels,
-            **_told(record),
         }
+        # The line's own come first, and nobody's `extra` replaces them.
+        line = own | self._labels | _told(record) | own
         trace = _traceback(self, record)
         if trace:
             line["traceback"] = trace
@@ -119,8 +117,10 @@ def _told(record: logging.LogRecord) -> dict[str, Any]:
     event = extra.pop(f"{_PREFIX}event", None)
     if event is None:
         return {"message": record.getMessage(), **extra}
+    others = {name: extra.pop(name) for name in list(extra) if not name.startswith(_PREFIX)}
     facts = {name.removeprefix(_PREFIX): value for name, value in extra.items()}
-    return {"event": event, "at": record.created, **facts}
+    own = {"event": event, "at": record.created}
+    return own | others | facts | own
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -4,7 +4,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from dromos import events
 from dromos.errors import PermanentError
@@ -35,6 +35,17 @@ to, or the agent's own code raised.  WARNING tells of what the bridge deals with
 messages that may be lost.  A failed attempt is one: another one follows, or else the end of
 the session, which is the error.  A ping's answer comes every 20 s and is for debugging.
 """
+
+
+_METHODS: Final = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+}
+"""What a structured logger calls each level; `logging.getLevelName` tells what the user does."""
+
+_Stdlib: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 
 
 def level_of(event: BridgeEvent) -> int:
@@ -99,7 +110,7 @@ def adapt(logger: object) -> Logger:
         TypeError: If it has no such methods.
     """
     if isinstance(logger, logging.Logger | logging.LoggerAdapter):
-        return _StdlibLogger(cast("logging.Logger", logger))
+        return _StdlibLogger(cast("Any", logger))  # mypy and pyright disagree on what it is
     if callable(getattr(logger, "try_unbind", None)):  # what only structlog's loggers have
         return _StructlogLogger(logger)
     for name in ("info", "error"):
@@ -146,7 +157,7 @@ class _Leveled(ABC):
 class _StdlibLogger(_Leveled):
     """The fields go into `extra`, under `dromos_…`, and into the message for people."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: _Stdlib) -> None:
         self._logger = logger
 
     def _write(
@@ -157,8 +168,9 @@ class _StdlibLogger(_Leveled):
         told |= {} if error is None else {"error": text_of(error)}
         extra = {f"dromos_{name}": value for name, value in told.items()}
         extra["dromos_event"] = msg
-        text = _sentence(msg, told)
-        self._logger.log(level, "%s", text, extra=extra, exc_info=_trace(msg, error))
+        logger, text, more = _behind_adapters(self._logger, _sentence(msg, told))
+        more |= {"extra": more["extra"] | extra, "exc_info": _trace(msg, error)}
+        logger.log(level, "%s", text, **more)
 
 
 class _StructlogLogger(_Leveled):
@@ -177,7 +189,25 @@ class _StructlogLogger(_Leveled):
         told |= {} if error is None else {"error": text_of(error)}
         if (trace := _trace(msg, error)) is not None:
             told["exc_info"] = trace
-        getattr(logger, logging.getLevelName(level).lower())(msg, **told)
+        getattr(logger, _METHODS[level])(msg, **told)
+
+
+def _behind_adapters(
+    logger: _Stdlib, text: object
+) -> tuple[logging.Logger, object, dict[str, Any]]:
+    """Return the logger that adapters stand before, and what they make of a call.
+
+    They are asked one by one, because up to Python 3.12 an adapter's `extra` replaces
+    the caller's (https://github.com/python/cpython/issues/76913).
+    """
+    extra: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    while isinstance(logger, logging.LoggerAdapter):
+        text, made = logger.process(text, more)
+        more = dict(made)
+        extra = dict(more.pop("extra", None) or {}) | extra
+        logger = logger.logger
+    return logger, text, more | {"extra": extra}
 
 
 def _trace(msg: str, error: BaseException | None) -> BaseException | None:

@@ -22,17 +22,23 @@ OTHER: Final = "other"
 ENDINGS: Final = ("closed", "cancelled", "permanent", "interaction")
 """How sessions end."""
 
+GAP_CAUSES: Final = ("lost", "going_away", "closed", "handler")
+"""Why they are without a link."""
+
 _GOING_AWAY: Final = (1001, 1012)
 
 _NO_CLOSE: Final = 1006
 
 
 class Measurement(NamedTuple):
-    """One more to count, or one more value of a histogram."""
+    """One more to count, or one more value of a histogram.
+
+    Without a value it is nothing yet: a series that is to be there before.
+    """
 
     name: str
     labels: tuple[str, ...]
-    value: float
+    value: float | None
 
 
 class Capped:
@@ -69,7 +75,6 @@ class _Notes:
 
     endpoint: str
     connected: bool = False
-    generation: int = 0
     refreshing: float | None = None
     dialling: set[int] = field(default_factory=set[int])
     successor: _Successor | None = None
@@ -107,7 +112,7 @@ class Measurer:
         """Return what an event adds."""
         if isinstance(event, events.SessionStarted):
             begun = self._sessions[event.session] = _Notes(self._endpoint(event.endpoint))
-            yield from _zeros(begun.endpoint)
+            yield from self._nothing_yet(begun)
             return
         notes = self._sessions.get(event.session)
         if notes is not None:
@@ -119,6 +124,17 @@ class Measurer:
         elif isinstance(event, events.RefreshStarted):
             # The cycle that a session set off may outlive it.
             yield Measurement("bridge_token_refreshes_total", ("cancelled",), 1)
+
+    def _nothing_yet(self, notes: _Notes) -> Iterator[Measurement]:
+        """A series that is first seen at 1 has not grown, as far as Prometheus can tell."""
+        yield Measurement("bridge_connections_total", (notes.endpoint,), None)
+        for ending in ENDINGS:
+            yield Measurement("bridge_sessions_ended_total", (notes.endpoint, ending), None)
+        # Codes are too many for all of them: this is what most links are lost with.
+        lost = notes.endpoint, "transient", self._code(str(_NO_CLOSE))
+        yield Measurement("bridge_disconnects_total", lost, None)
+        for cause in GAP_CAUSES:
+            yield Measurement("bridge_gap_seconds", (notes.endpoint, cause), None)
 
     def _attempts(self, notes: _Notes, event: BridgeEvent) -> Iterator[Measurement]:
         ended: tuple[int, str] | None = None
@@ -153,10 +169,8 @@ class Measurer:
         match event:
             case events.RefreshStarted(at=at):
                 notes.refreshing = at
-            case events.TokenObtained(generation=generation):
-                # The same generation again: the refresh failed, and the old token will do.
-                outcome = "renewed" if generation > notes.generation else "failed"
-                notes.generation = generation
+            case events.TokenObtained(renewed=renewed):
+                outcome = "renewed" if renewed else "failed"
                 notes.refreshing = None
             case events.AttemptFailed() | events.RenewalFailed():
                 notes.refreshing = None
@@ -177,8 +191,10 @@ class Measurer:
         match event:
             case events.AttemptStarted(link=link, handover=True):
                 notes.successor = _Successor(link)
-            case events.LinkOpened(link=link, at=at, handover=True):
-                notes.successor = _Successor(link, opened=at)
+            case events.LinkOpened(link=link, at=at):
+                # One dialled for a hand-over may have come to end a gap instead.
+                if notes.successor is not None and notes.successor.link == link:
+                    notes.successor.opened = at
             case events.HandedOver(old=old):
                 outcome = "completed"
                 yield from self._overlap(notes, old)
@@ -244,6 +260,7 @@ class Measurer:
             case events.LinkLost():
                 yield Measurement("bridge_messages_total", ("received",), event.messages)
                 yield Measurement("bridge_messages_total", ("sent",), event.sent)
+                yield from _wire(event)
             case events.MessagesDropped(count=count):
                 yield Measurement(lost, ("dropped",), count)
             case events.MessagesUnsent(count=count):
@@ -256,11 +273,10 @@ class Measurer:
                 pass
 
 
-def _zeros(endpoint: str) -> Iterator[Measurement]:
-    """A counter that is first seen at 1 has not grown, as far as Prometheus can tell."""
-    yield Measurement("bridge_connections_total", (endpoint,), 0)
-    for ending in ENDINGS:
-        yield Measurement("bridge_sessions_ended_total", (endpoint, ending), 0)
+def _wire(event: events.LinkLost) -> Iterator[Measurement]:
+    for direction, count in (("received", event.bytes_received), ("sent", event.bytes_sent)):
+        if count is not None:
+            yield Measurement("bridge_message_bytes_total", (direction,), count)
 
 
 def _between(began: float, ended: float) -> float:

@@ -1,7 +1,7 @@
 """Renders bridge events as OpenTelemetry spans: attempts, refreshes and hand-overs."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dromos import events
 from dromos.events import BridgeEvent
@@ -18,15 +18,22 @@ REFRESH: Final = "bridge.refresh"
 HANDOVER: Final = "bridge.handover"
 
 
+class _Begun(NamedTuple):
+    """A span that has not ended, and the Unix time at which it began."""
+
+    span: "Span"
+    at: float
+
+
 @dataclass(slots=True)
 class _Open:
     """The spans of a session that have not ended."""
 
     about: Attributes
     links: "list[Link]"
-    attempts: "dict[int, Span]" = field(default_factory=dict[int, Any])
-    refresh: "Span | None" = None
-    handover: "Span | None" = None
+    attempts: dict[int, _Begun] = field(default_factory=dict[int, _Begun])
+    refresh: _Begun | None = None
+    handover: _Begun | None = None
 
 
 class OtelSpans:
@@ -78,9 +85,9 @@ class OtelSpans:
                 parent = None
                 if handover:
                     parent = spans.handover = self._start(HANDOVER, spans, event)
-                span = self._start(ATTEMPT, spans, event, within=parent)
-                span.set_attribute("bridge.link", link)
-                spans.attempts[link] = span
+                attempt = self._start(ATTEMPT, spans, event, within=parent)
+                attempt.span.set_attribute("bridge.link", link)
+                spans.attempts[link] = attempt
             case events.LinkOpened(link=link):
                 self._end(spans.attempts.pop(link, None), event)
             case events.AttemptFailed(link=int(link), error=error):
@@ -96,8 +103,8 @@ class OtelSpans:
                 pass
 
     def _end_attempts(self, spans: _Open, event: BridgeEvent, error: Exception | None) -> None:
-        for span in spans.attempts.values():
-            self._end(span, event, error)
+        for attempt in spans.attempts.values():
+            self._end(attempt, event, error)
         spans.attempts.clear()
 
     def _hear_of_refreshes(self, spans: _Open, event: BridgeEvent) -> None:
@@ -107,7 +114,7 @@ class OtelSpans:
                 spans.refresh = self._start(REFRESH, spans, event)
             case events.TokenObtained():
                 if spans.refresh is not None:
-                    spans.refresh.set_attribute("bridge.token.generation", event.generation)
+                    self._tell_token(spans.refresh.span, event)
                 self._end(spans.refresh, event)
                 spans.refresh = None
             case events.AttemptFailed() | events.RenewalFailed() | events.SessionEnded():
@@ -115,6 +122,13 @@ class OtelSpans:
                 spans.refresh = None
             case _:
                 pass
+
+    def _tell_token(self, refresh: "Span", event: events.TokenObtained) -> None:
+        refresh.set_attribute("bridge.token.generation", event.generation)
+        if not event.renewed:
+            refresh.set_attribute("error.type", "failed")
+            had_to_do = "the token that was there has to do"
+            refresh.set_status(self._trace.Status(self._trace.StatusCode.ERROR, had_to_do))
 
     def _hear_of_handovers(self, spans: _Open, event: BridgeEvent) -> None:
         match event:
@@ -130,15 +144,15 @@ class OtelSpans:
         spans.handover = None
 
     def _start(
-        self, name: str, spans: _Open, event: BridgeEvent, *, within: "Span | None" = None
-    ) -> "Span":
+        self, name: str, spans: _Open, event: BridgeEvent, *, within: _Begun | None = None
+    ) -> _Begun:
         from opentelemetry.context import Context
 
         # An empty context: else the span in which the session was started would be the
         # parent of all that happens in the months to come.
         context = Context()
         if within is not None:
-            context = self._trace.set_span_in_context(within, context)
+            context = self._trace.set_span_in_context(within.span, context)
         span: Span = self._tracer.start_span(
             name,
             context=context,
@@ -147,11 +161,14 @@ class OtelSpans:
             links=spans.links,
             start_time=_nanoseconds(event.at),
         )
-        return span
+        return _Begun(span, event.at)
 
-    def _end(self, span: "Span | None", event: BridgeEvent, error: Exception | None = None) -> None:
-        if span is None:
+    def _end(
+        self, begun: _Begun | None, event: BridgeEvent, error: Exception | None = None
+    ) -> None:
+        if begun is None:
             return
+        span, at = begun
         if isinstance(event, events.SessionEnded) and error is None:
             span.set_attribute("bridge.outcome", "cancelled")
         if error is not None:
@@ -161,7 +178,8 @@ class OtelSpans:
             if "status" in told:
                 span.set_attribute("http.response.status_code", told["status"])
             span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, told["error"]))
-        span.end(_nanoseconds(event.at))
+        # By the wall clock, which somebody may have set back meanwhile.
+        span.end(_nanoseconds(max(at, event.at)))
 
 
 def _nanoseconds(at: float) -> int:

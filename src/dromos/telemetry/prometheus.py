@@ -3,41 +3,30 @@
 import re
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dromos.events import BridgeEvent
-from dromos.snapshot import Census
-from dromos.telemetry.measuring import Capped, Measurer
+from dromos.telemetry.ended import Ended
+from dromos.telemetry.measuring import Capped, Measurement, Measurer
 from dromos.telemetry.table import METRICS, Metric
+from dromos.telemetry.watched import BY_NAME, CARRYING, CODES, ENDPOINTS, Exporter, Figures, Seen
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric as Family
     from prometheus_client.samples import Sample
 
-__all__ = ["METRICS", "Metric", "PrometheusMetrics", "Watched"]
-
-CODES: Final = 40
-"""Close codes that are told apart; a far side may make up 4,000."""
+__all__ = ["METRICS", "Metric", "PrometheusMetrics"]
 
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 _OWN_LABELS: Final = {"connection_id", "le", *(label for m in METRICS for label in m.labels)}
 
-_BY_NAME: Final = {metric.name: metric for metric in METRICS}
+_COUNTED: Final = [m for m in METRICS if m.kind != "gauge" and m.name not in CARRYING]
 
 
-class Watched(Protocol):
-    """A `dromos.Bridge`, as its metrics see it."""
-
-    def census(self) -> Census:
-        """Return its running sessions added up."""
-        ...
-
-
-class PrometheusMetrics:
+class PrometheusMetrics(Exporter):
     """The metrics of one bridge, in a registry that any number of bridges may share.
 
         metrics = PrometheusMetrics(labels={"agent_id": "a-7"})
@@ -54,7 +43,7 @@ class PrometheusMetrics:
         registry: "CollectorRegistry | None" = None,
         labels: Mapping[str, str] | None = None,
         per_connection: bool = False,
-        max_endpoints: int = 100,
+        max_endpoints: int = ENDPOINTS,
     ) -> None:
         """Register with a registry what is not registered there yet.
 
@@ -65,6 +54,7 @@ class PrometheusMetrics:
                 id.  None (default): nothing.
             per_connection: Whether metrics with an endpoint get the label `connection_id`
                 as well.  Default False: ten thousand of them make a scrape of megabytes.
+                Those of a connection that has ended go after a quarter of an hour.
             max_endpoints: How many endpoints are told apart; the rest are `"other"`.
                 Default 100.
 
@@ -78,111 +68,74 @@ class PrometheusMetrics:
             registry = cast("CollectorRegistry", _client().REGISTRY)
         if max_endpoints < 1:
             raise ValueError(f"max_endpoints must be at least 1, not {max_endpoints}")
-        self._figures = _collector_in(registry).figures_for(
+        figures = _collector_in(registry).figures_for(
             _checked(labels or {}), per_connection=per_connection, max_endpoints=max_endpoints
         )
-        self._measurer = Measurer(endpoint=self._figures.endpoint, code=self._figures.code)
-        self._figures.follow(self._measurer)
-        self._bridge: weakref.ref[Watched] | None = None
-
-    def on_event(self, event: BridgeEvent) -> None:
-        """Count an event: what `Bridge(on_event=...)` takes."""
-        for name, labels, value in self._measurer.measure(event):
-            self._figures.add(name, labels, value, event.connection_id)
-
-    def watch(self, bridge: Watched) -> None:
-        """Read from this bridge, at each scrape, what makes no events.
-
-        Those are the states of its sessions, the messages on its open links and its tokens'
-        expiry.
-
-        Raises:
-            ValueError: If another one is watched already: its sessions have the same numbers.
-        """
-        if self._bridge is not None and self._bridge() is not bridge:
-            raise ValueError("another bridge is watched already: make another PrometheusMetrics")
-        self._bridge = weakref.ref(bridge)
-        self._figures.watch(bridge)
-
-    def observe_loop_lag(self, seconds: float) -> None:
-        """Count how late the event loop was; see `dromos.telemetry.loop_lag`."""
-        self._figures.add("bridge_loop_lag_seconds", (), max(0.0, seconds), "")
+        super().__init__(figures, Measurer(endpoint=figures.endpoint, code=figures.code))
 
 
-class _Figures:
-    """The metrics of all bridges that have the same labels.
-
-    Their events come on one thread or several, and a scrape on yet another.
-    """
+class _Figures(Figures):
+    """The metrics of all bridges that have the same labels."""
 
     def __init__(self, *, per_connection: bool, max_endpoints: int) -> None:
+        super().__init__()
         self.per_connection = per_connection
         self.max_endpoints = max_endpoints
         self.endpoint = Capped(max_endpoints)
         self.code = Capped(CODES)
-        self._lock = threading.Lock()
-        # Weakly: a bridge that nobody has any more has no sessions either.
-        self._measurers = weakref.WeakSet[Measurer]()
-        self._bridges = weakref.WeakSet[Watched]()
         self._metrics = {
-            metric.name: _make(metric, per_connection=per_connection)
-            for metric in METRICS
-            if metric.kind != "gauge"
+            metric.name: _make(metric, per_connection=per_connection) for metric in _COUNTED
         }
         self._children: dict[tuple[str, ...], Any] = {}
-        self._most: Counter[str] = Counter()
+        self._of_connection: dict[str, list[tuple[str, ...]]] = {}
+        self._ended_ones = Ended()
 
-    def follow(self, measurer: Measurer) -> None:
-        """Have a bridge's sessions counted in the status."""
-        with self._lock:
-            self._measurers.add(measurer)
-
-    def watch(self, bridge: Watched) -> None:
-        """Have a bridge read at each scrape."""
-        with self._lock:
-            self._bridges.add(bridge)
-
-    def add(self, name: str, labels: tuple[str, ...], value: float, connection_id: str) -> None:
+    def count(self, measurement: Measurement, connection_id: str) -> None:
         """Count a measurement."""
-        metric = _BY_NAME[name]
+        name, labels, value = measurement
+        metric = BY_NAME[name]
         if self.per_connection and "endpoint" in metric.labels:
-            if metric.kind == "counter" and not value:
-                return  # there are enough series as it is
+            if metric.kind == "histogram" and value is None:
+                return  # fifteen series each are enough once there is something to tell
             labels = (*labels, connection_id)
         # A look-up among a metric's children costs more than the counting does.
         count = self._children.get((name, *labels))
         if count is None:
-            made = self._metrics[name]
+            count = self._made(metric, labels)
+        if value is not None:
+            count(value)
+
+    def hear(self, event: BridgeEvent) -> None:
+        """Let series of connections go that ended long ago."""
+        if self.per_connection:
+            with self._lock:
+                for connection_id in self._ended_ones.hear(event):
+                    for name, *labels in self._of_connection.pop(connection_id, ()):
+                        del self._children[name, *labels]
+                        self._metrics[name].remove(*labels)
+
+    def _made(self, metric: Metric, labels: tuple[str, ...]) -> Any:
+        made = self._metrics[metric.name]
+        key = metric.name, *labels
+        with self._lock:
             child = made.labels(*labels) if labels else made
             count = child.observe if metric.kind == "histogram" else child.inc
-            self._children[name, *labels] = count
-        count(value)
+            if self.per_connection and "endpoint" in metric.labels and key not in self._children:
+                self._of_connection.setdefault(labels[-1], []).append(key)
+            self._children[key] = count
+        return count
 
     def collect(self) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
         """Yield what there is to see now: a metric, and a sample's name, labels and value."""
-        # These first: a link that ends meanwhile is then missed once, and not counted twice.
-        counted = [(name, self._samples(name)) for name in self._metrics]
-        with self._lock:
-            bridges, measurers = list(self._bridges), list(self._measurers)
-        seen = _added_up([bridge.census() for bridge in bridges])
-        for name, samples in counted:
-            for sample in samples:
-                value = sample.value
-                if name == "bridge_messages_total":
-                    direction = sample.labels["direction"]
-                    value = self._never_less(direction, value + getattr(seen, direction))
-                yield name, sample.name, sample.labels, value
-        for name, labels, value in _gauges(seen, measurers):
+        for name in self._metrics:
+            for sample in self._samples(name):
+                yield name, sample.name, sample.labels, sample.value
+        for name, labels, value in _read(self.look()):
             yield name, name, labels, value
 
     def _samples(self, name: str) -> "list[Sample]":
         (family,) = self._metrics[name].collect()
         return [sample for sample in family.samples if not sample.name.endswith("_created")]
-
-    def _never_less(self, direction: str, value: float) -> float:
-        """Prometheus takes a counter that falls for one that began anew."""
-        self._most[direction] = most = max(self._most[direction], int(value))
-        return most
 
 
 class _Collector:
@@ -240,31 +193,16 @@ def _collector_in(registry: "CollectorRegistry") -> _Collector:
     return collector
 
 
-def _added_up(seen: list[Census]) -> Census:
-    states: Counter[Any] = Counter()
-    for census in seen:
-        states.update(census.states)
-    expiries = [census.token_expires_at for census in seen if census.token_expires_at is not None]
-    return Census(
-        at=max((census.at for census in seen), default=0.0),
-        states=states,
-        received=sum(census.received for census in seen),
-        sent=sum(census.sent for census in seen),
-        token_expires_at=min(expiries, default=None),
-    )
-
-
-def _gauges(
-    seen: Census, measurers: list[Measurer]
-) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    running = sum(measurer.running for measurer in measurers)
-    connected = sum(measurer.connected for measurer in measurers)
-    yield "bridge_connection_status", {}, connected / running if running else 0.0
-    states: Mapping[Any, int] = seen.states
-    for state in _BY_NAME["bridge_sessions"].values:
+def _read(seen: Seen) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    for (name, direction), value in seen.carried.items():
+        yield name, {"direction": direction}, value
+    census = seen.census
+    states: Mapping[Any, int] = census.states
+    yield "bridge_connection_status", {}, seen.status
+    for state in BY_NAME["bridge_sessions"].values:
         yield "bridge_sessions", {"state": state}, states.get(state, 0)
-    if seen.token_expires_at is not None:
-        yield "bridge_token_min_ttl_seconds", {}, seen.token_expires_at - seen.at
+    if census.token_expires_at is not None:
+        yield "bridge_token_min_ttl_seconds", {}, census.token_expires_at - census.at
 
 
 def _families() -> "dict[str, Family]":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from dromos.telemetry.timing import CALLBACKS
+
 __all__ = ["METRICS", "Metric"]
 
 
@@ -163,6 +165,16 @@ METRICS: Final = (
         values=("received", "sent"),
     ),
     Metric(
+        name="bridge_message_bytes_total",
+        otel="bridge.message.bytes",
+        kind="counter",
+        unit="By",
+        labels=("direction",),
+        meaning="Bytes that messages took on the wire, with all that comes with them: frames, "
+        "pings, TLS and handshakes.  Sent ones have arrived.  Absent where the kernel does not "
+        "tell: only Linux does.",
+    ),
+    Metric(
         name="bridge_messages_lost_total",
         otel="bridge.messages.lost",
         kind="counter",
@@ -179,6 +191,17 @@ METRICS: Final = (
         unit="{failure}",
         labels=("method",),
         meaning="Callbacks of the agent that raised.",
+        values=(*CALLBACKS, "dedupe", "correlate"),
+    ),
+    Metric(
+        name="bridge_handler_duration_seconds",
+        otel="bridge.handler.duration",
+        kind="histogram",
+        unit="s",
+        labels=("method",),
+        meaning="How long callbacks of the agent took, what they await included; "
+        "of handlers that `timed` has wrapped only.",
+        buckets=(0.0005, *_QUICK),
     ),
     Metric(
         name="bridge_ping_rtt_seconds",
@@ -200,6 +223,6 @@ METRICS: Final = (
 )
 """All of them.
 
-Three that one might look for cost something for each message, so they are not here: bytes,
-which no engine counts; how long handlers take; and how long messages wait for one.
+Nothing here costs anything for each message, but for `bridge_handler_duration_seconds`, which
+has to be asked for.
 """

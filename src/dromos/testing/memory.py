@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 
 from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
-from dromos.interfaces import Limits, LinkListener, Sendable
+from dromos.interfaces import Limits, LinkListener, Sendable, WireBytes
 from dromos.model import Handshake, Message, Seconds, seconds
 
 __all__ = ["HANG", "FarEnd", "FarSide", "MemoryDialer", "MemoryLink", "echo"]
@@ -195,6 +195,7 @@ class _Buffer:
 
     def __init__(self, window: int) -> None:
         self.untaken = 0
+        self.taken = 0
         self.blocked = False
         self._window = window
 
@@ -216,6 +217,7 @@ class _Buffer:
     def take(self, size: int) -> bool:
         """Take from it, and return whether that has unblocked it."""
         self.untaken -= size
+        self.taken += size
         return self._set(self.blocked and self.waiting > LOW_WATER)
 
     def _set(self, blocked: bool) -> bool:
@@ -283,6 +285,11 @@ class FarEnd:
         while self.closed is None:
             await self._change()
         return self.closed
+
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes the other end has taken, with a header for each frame."""
+        return self._buffer.taken
 
     @property
     def blocked(self) -> bool:
@@ -455,6 +462,10 @@ class MemoryLink:
     def unacknowledged(self) -> int | None:
         """How many written bytes the far side has not taken."""
         return self._buffer.on_the_way
+
+    def wire_bytes(self) -> WireBytes:
+        """Return what each end has taken of what the other one wrote: whole frames."""
+        return WireBytes(received=self.far.sent_bytes, sent=self._buffer.taken)
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""

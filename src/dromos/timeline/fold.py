@@ -187,7 +187,9 @@ class _Pen:
         left = entry.number("expires_in")
         expires = None if left is None else at + max(0.0, left)
         if tokens and tokens[-1].generation == generation:
-            return  # the same one, taken out of the cache for another dial
+            # The same one: prolonged, or taken out of the cache for another dial.
+            tokens[-1].expires = expires
+            return
         if tokens:
             tokens[-1].replaced = at
         tokens.append(TokenSpan(generation=generation, obtained=at, expires=expires))
