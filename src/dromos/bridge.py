@@ -199,7 +199,8 @@ class Bridge:
             handler_errors=handler_errors,
             allow_insecure_transport=allow_insecure_transport,
         )
-        resolve(self._options)
+        # Those of all sessions that have none of their own, by whether they renew in band.
+        self._defaults = {False: resolve(self._options)}
         self._tokens = tokens
         self._dialer = dialer
         self._verdicts = verdicts
@@ -515,8 +516,7 @@ class Bridge:
             raise TypeError(f"connection_id must be a str, not {type(connection_id).__name__}")
         if not connection_id.strip():
             raise ValueError("connection_id must not be empty")
-        chosen: SessionOptions = {**self._options, **options}
-        policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
+        policy, limits = self._resolved(options, callbacks.on_token_refresh is not None)
         self._check_endpoint(endpoint, limits.allow_insecure_transport, depth=depth)
         if self._closed:
             raise RuntimeError("the bridge is closed")
@@ -527,6 +527,14 @@ class Bridge:
             policy=policy,
             limits=limits,
         )
+
+    def _resolved(self, options: SessionOptions, in_band: bool) -> tuple[Policy, Options]:
+        """Return what a session is to do by; sessions without options of their own share it."""
+        if options:
+            return resolve({**self._options, **options}, in_band=in_band)
+        if in_band not in self._defaults:
+            self._defaults[in_band] = resolve(self._options, in_band=in_band)
+        return self._defaults[in_band]
 
     def _begin_in(
         self,
