@@ -70,6 +70,15 @@ class Wrong(Agent):
         raise LookupError(message)
 
 
+class Cancelled(Agent):
+    """Ends its session as nobody should: from outside, without being told to stop."""
+
+    async def on_connect(self, send):
+        for task in asyncio.all_tasks():
+            if task.get_name() == "dromos-c-1":
+                task.cancel()
+
+
 class Stuck(Agent):
     """Will not be cancelled."""
 
@@ -130,6 +139,12 @@ async def return_at_once(bridge):
 
 async def fail(bridge):
     raise LookupError("nothing found")
+
+
+async def cancel(bridge):
+    task = asyncio.create_task(asyncio.sleep(9))
+    task.cancel()
+    await task
 
 
 async def leave(bridge):

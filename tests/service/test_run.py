@@ -150,6 +150,8 @@ async def test_what_will_not_end_ends_at_the_deadline_and_is_named(name, holder,
     [
         ("return_at_once", 0, "<Bridge with 0 running sessions>"),
         ("fail", 1, "Traceback"),
+        ("cancel", 1, "ended by CancelledError"),
+        ("Cancelled", 1, "ended by CancelledError"),
         ("leave", 3, ""),
         ("give_up", 78, "I will have no"),
         ("Final", 78, "I will have no"),

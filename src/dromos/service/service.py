@@ -68,6 +68,7 @@ class Service:
         self._recording = recording
         self._deadline = deadline
         self._told_to_stop = False
+        self._has_cancelled = False
         if metrics is not None:
             metrics.watch(bridge)
 
@@ -143,8 +144,10 @@ class Service:
         """Return what the work raised; `sys.exit` would otherwise end the loop in its midst."""
         try:
             await self._work(self._bridge)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if self._has_cancelled:
+                raise
+            return error  # from inside: of a task of its own that it awaited, for one
         except BaseException as error:
             return error
         return None
@@ -170,6 +173,7 @@ class Service:
         await asyncio.wait([working], timeout=GRACE)
         if working.done():
             return
+        self._has_cancelled = True
         working.cancel()
         left = deadline - asyncio.get_running_loop().time()
         await asyncio.wait([working], timeout=max(GRACE, left))
@@ -187,10 +191,16 @@ class Service:
         if isinstance(error, SystemExit):
             return _exit_status(error)
         status = status_of(error)
-        told = "; ".join(f"{type(each).__name__}: {each}" for each in leaves(error))
+        told = "; ".join(map(_named, leaves(error)))
         # A traceback helps where it may be the program's fault.
         _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
         return status
+
+
+def _named(error: BaseException) -> str:
+    """Return an error's type, and what it says if it says something."""
+    kind, said = type(error).__name__, str(error)
+    return f"{kind}: {said}" if said else kind
 
 
 def _unopened(error: OSError | UnicodeError, host: str, port: int) -> Exception:

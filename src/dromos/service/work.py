@@ -162,17 +162,22 @@ def _calling(main: Callable[..., Any]) -> Work:
 def _keeping(tasks: Sequence[Task]) -> Work:
     async def work(bridge: Bridge) -> None:
         """Run every session until its end; one that fails does not end the others."""
-        running = [asyncio.get_running_loop().create_task(_keep(bridge, task)) for task in tasks]
+        loop = asyncio.get_running_loop()
+        running = [
+            loop.create_task(_keep(bridge, task), name=f"dromos-{task.connection_id}")
+            for task in tasks
+        ]
         try:
             ends = await asyncio.gather(*running, return_exceptions=True)
         except asyncio.CancelledError:
             await asyncio.wait(running)
             raise
-        errors = [end for end in ends if isinstance(end, Exception)]
+        # A session that something else has cancelled has failed as well.
+        errors = [end for end in ends if end is not None]
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            raise ExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
+            raise BaseExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
 
     return work
 
