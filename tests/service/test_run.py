@@ -354,3 +354,14 @@ def test_importing_the_library_loads_no_service():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]" == done.stdout.strip()
+
+
+@pytest.mark.parametrize("first", ["dromos.run", "dromos.service.run"])
+def test_run_is_a_function_wherever_it_is_looked_up_first(first):
+    import subprocess
+
+    code = (
+        f"import dromos.service; {first}; from dromos.service import run\n"
+        "assert run is dromos.run is dromos.service.run, run"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from dromos.config import Config, ConfigError, TokenSettings
 from dromos.config.reading import Document, read_file
 from dromos.errors import TokenError
 from dromos.oauth import EnvToken, FileToken
-from dromos.service.run import loop_factory
+from dromos.service.launch import loop_factory
 from dromos.service.work import Unrunnable, handler_of
 
 __all__ = ["check"]

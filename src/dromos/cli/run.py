@@ -14,7 +14,7 @@ from dromos.cli.sources import Tokens
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.config.config import PREFIX
 from dromos.config.sources import WHICH, load, made
-from dromos.service.run import run
+from dromos.service.launch import run
 from dromos.service.work import Unrunnable, is_handler, takes_a_bridge
 
 __all__ = ["run_agent", "service_options"]
