@@ -112,6 +112,8 @@ async def test_the_command_line_goes_before_the_environment_and_that_before_the_
 
 # --- What is wrong --------------------------------------------------------------------------------
 
+CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
+
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
@@ -119,11 +121,18 @@ async def test_the_command_line_goes_before_the_environment_and_that_before_the_
         (("run", f"{AGENTS}:return_at_once"), 78, "say once where tokens come from"),
         (
             ("run", f"{AGENTS}:Agent", "--token-env", "T"),
-            2,
-            "a handler needs a connection: say --connection-id and --url",
+            78,
+            "(--connection-id and --url), or [[connections]] in a file",
         ),
+        (("run",), 78, "a handler needs a connection: say connection_id and endpoint_url"),
         (("run", f"{AGENTS}:Agent", "--connection-id", "c"), 78, "a connection lacks its url"),
-        (("run", f"{AGENTS}:MESSAGE", "--token-env", "T"), 2, "not str"),
+        (("run", f"{AGENTS}:MESSAGE", "--token-env", "T"), 78, f"the agent {AGENTS}:MESSAGE: run"),
+        (
+            ("run", f"{AGENTS}:Nothing", *CONNECTED),
+            78,
+            f"the agent {AGENTS}:Nothing: a handler has on_connect",
+        ),
+        (("run", "--colour"), 2, "No such option"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
@@ -175,10 +184,24 @@ async def test_what_the_user_s_code_raises_is_told_with_the_traceback_of_that(pl
     assert 1 == it.told.count("  File ")
 
 
+async def test_what_is_run_may_raise_what_it_likes_and_is_no_configuration_for_it(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class Vault:\n"
+        "    async def get_token(self, name): ...\n"
+        "    async def aclose(self):\n        raise ValueError('closing')\n"
+    )
+    command = ("run", f"{AGENTS}:return_at_once", "--provider", "mine:Vault")
+    async with dromos(*command, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 1 == status, it.told
+    assert "Traceback" in it.told
+    assert "ValueError: closing" in it.told
+
+
 async def test_a_class_that_wants_arguments_is_told_to(tmp_path):
     (tmp_path / "mine.py").write_text("class Agent:\n    def __init__(self, name): ...\n")
-    more = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
-    async with dromos("run", "mine:Agent", *more, cwd=tmp_path) as it:
+    async with dromos("run", "mine:Agent", *CONNECTED, cwd=tmp_path) as it:
         status = await it.end()
 
     assert 1 == status

@@ -95,6 +95,10 @@ class InThread(Agent):
         await asyncio.to_thread(time.sleep, 60)
 
 
+class Nothing:
+    """Has none of a handler's methods."""
+
+
 def make():
     return Agent()
 

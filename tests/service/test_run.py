@@ -196,6 +196,20 @@ async def test_a_variable_that_can_not_work_is_78_and_named():
     assert "DROMOS_PING_INTERVAL: ping_interval must be seconds" in it.told
 
 
+async def test_a_handler_without_a_connection_is_78_and_says_what_is_missing():
+    code = (
+        "import dromos; from tests.service.agents import Agent\n"
+        "class T:\n    async def get_token(self, _): ...\n"
+        "dromos.run(Agent(), tokens=T())\n"
+    )
+    async with process("-c", code) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert "a handler needs a connection" in it.told
+    assert "Traceback" not in it.told
+
+
 async def test_a_port_that_is_taken_is_a_failure_that_is_said():
     async with (
         world() as (gateway, far),
@@ -324,7 +338,6 @@ class Tokens:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({}, "a handler needs a connection"),
         ({"connection_id": "c-1"}, "belong together"),
         ({"target": 7}, "not int"),
         ({"target": object}, "object has not"),

@@ -12,7 +12,7 @@ from dromos.config.reading import Document, read_file
 from dromos.errors import TokenError
 from dromos.oauth import EnvToken, FileToken
 from dromos.service.launch import loop_factory
-from dromos.service.work import Unrunnable, handler_of
+from dromos.service.work import handler_of
 
 __all__ = ["check"]
 
@@ -65,7 +65,7 @@ def _placed(
     """
     try:
         yield
-    except (ConfigError, TokenError, Unrunnable) as error:
+    except (ConfigError, TokenError) as error:
         problem = error.problem if isinstance(error, ConfigError) else str(error)
         if not problem.startswith(subject):
             problem = f"{subject}: {problem}"

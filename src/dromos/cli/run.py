@@ -52,8 +52,7 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
 
     Raises:
         SystemExit: If the status is not 0.
-        ConfigError: If the configuration can't work.
-        click.UsageError: If the command line can't.
+        ConfigError: If the configuration can't work, or what is named can't be run.
         Raised: If what is named raises as it is imported or made.
     """
     flags = _flags(options)
@@ -68,18 +67,24 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
         source = _flag(error.source) if error.source in flags else error.source
         raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
+    target = None if name is None else _agent(name)
     try:
-        run(None if name is None else _agent(name), config=config)
+        run(target, config=config)
     except Unrunnable as error:
-        said = str(error).replace("connection_id", "--connection-id")
-        raise click.UsageError(said.replace("endpoint_url", "--url")) from error
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"the agent {name}: {error}") from error
 
 
 def _agent(name: str) -> Any:
-    """Return what is to be run; what makes a handler does so under its name."""
-    found = load(name, "the agent")
+    """Return what is to be run; what makes a handler does so under its name.
+
+    Raises:
+        ConfigError: If there is no such object.
+        Raised: If its module raises as it is imported.
+    """
+    try:
+        found = load(name, "the agent")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     makes_one = isinstance(found, type) or not (is_handler(found) or takes_a_bridge(found))
     return partial(made, name, found) if callable(found) and makes_one else found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from dromos.bridge import Bridge
-from dromos.config import Config, ConnectionSettings
+from dromos.config import Config, ConfigError, ConnectionSettings
 from dromos.config.sources import made
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint
@@ -35,7 +35,7 @@ _log: Final = logging.getLogger("dromos")
 
 
 class Unrunnable(TypeError):
-    """What was given can't be run."""
+    """What a program gave can't be run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +65,10 @@ def work_of(
         endpoint_url: Where its far side is.
 
     Raises:
-        Unrunnable: If the target is none of these, or a connection is not said.
-        ConfigError: If a handler that the configuration names can't be had.
+        Unrunnable: If the target is none of these, or half a connection is said.
+        ConfigError: If no connection is said, or a handler that the configuration names
+            can't be had.
+        Raised: If that raises as it is imported or made.
     """
     if (connection_id is None) != (endpoint_url is None):
         raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
@@ -85,9 +87,10 @@ def work_of(
         given = Task(connection_id=connection_id, endpoint_url=endpoint_url, handler=handler)
         return _keeping([given])
     if not config.connections:
-        raise Unrunnable(
-            "a handler needs a connection: say connection_id and endpoint_url, or "
-            "[[connections]] in the configuration"
+        raise ConfigError(
+            "a handler needs a connection: say connection_id and endpoint_url (--connection-id "
+            "and --url), or [[connections]] in a file",
+            key="connections",
         )
     return _keeping([_task(config, each, target) for each in config.connections])
 
@@ -123,14 +126,17 @@ def handler_of(config: Config, connection: ConnectionSettings) -> Any:
     """Return the handler that a connection of a configuration names, made.
 
     Raises:
-        Unrunnable: If it is none.
-        ConfigError: If it names none, or there is no such object.
+        ConfigError: If it names none, there is no such object, or it is no handler.
         Raised: If it raises as it is imported or made.
     """
     chosen = config.handler(connection)
     if _makes_one(chosen):
         chosen = made(str(connection.handler), chosen)
-    return _made(chosen)
+    try:
+        return _made(chosen)
+    except Unrunnable as error:
+        said = f"handler {connection.handler}: {error}"
+        raise ConfigError(said, key="connections.handler") from error
 
 
 def _task(config: Config, connection: ConnectionSettings, target: object) -> Task:
