@@ -265,6 +265,14 @@ def test_what_is_no_port_is_refused(written):
         address(written)
 
 
+@pytest.mark.parametrize("written", ["me:Xq7-canary@127.0.0.1:1", "me:Xq7-canary@h:port"])
+async def test_a_password_is_not_repeated(written):
+    _, out, err = await watch(written, "--once")
+
+    assert "127.0.0.1:1" in err or "no health port" in err
+    assert "canary" not in out + err
+
+
 async def test_all_pages_are_asked_for(monkeypatch):
     monkeypatch.setattr(watch_ask, "PAGE", 2)
     async with running(3) as (server, _):

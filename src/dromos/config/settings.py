@@ -13,6 +13,8 @@ __all__ = ["ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSett
 class TokenSettings:
     """Where tokens come from.  Secrets are only referred to: by a variable, or by a file.
 
+    Its `repr` shows no URL: one with a password is refused, but only by what it is given to.
+
     Attributes:
         gateway: Where the token gateway is, such as `"http://localhost:8081"`.  None
             (default): tokens don't come from one.
@@ -34,11 +36,11 @@ class TokenSettings:
         allow_insecure_transport: Whether `http://` may go to other machines.  Default False.
     """
 
-    gateway: str | None = None
+    gateway: str | None = field(default=None, repr=False)
     token_env: str | None = None
     token_file: str | None = None
-    issuer: str | None = None
-    token_url: str | None = None
+    issuer: str | None = field(default=None, repr=False)
+    token_url: str | None = field(default=None, repr=False)
     client_id: str | None = None
     client_secret_env: str | None = None
     client_secret_file: str | None = None
