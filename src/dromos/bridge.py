@@ -172,10 +172,8 @@ class Bridge:
         _check_part("tokens", tokens, "get_token")
         if dialer is not None:
             _check_part("dialer", dialer, "dial")
-        if on_event is not None and not callable(on_event):
-            raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
-        if inspect.iscoroutinefunction(on_event):
-            raise TypeError("on_event must be a plain function, not async def: nobody awaits it")
+        if on_event is not None:
+            _check_observer("on_event", on_event)
         check_verdicts(verdicts)
         self._options = SessionOptions(
             retry_policy=RetryPolicy() if retry_policy is None else retry_policy,
@@ -248,9 +246,21 @@ class Bridge:
         if options.get("logger") is None:
             options["logger"] = json_logger(labels)
         bridge = cls(tokens, **options)
-        bridge._observers.append(metrics.on_event)
+        bridge.observe(metrics.on_event)
         metrics.watch(bridge)
         return bridge
+
+    def observe(self, observer: Observer) -> None:
+        """Have another observer called with each event from now on, besides `on_event`.
+
+        Args:
+            observer: As for `on_event`.
+
+        Raises:
+            TypeError: If it can't be called, or is `async def`.
+        """
+        _check_observer("observer", observer)
+        self._observers.append(observer)
 
     async def maintain_websocket(
         self,
@@ -678,6 +688,14 @@ def _check_part(name: str, part: object, *methods: str) -> None:
     if isinstance(part, type) or lacking:
         what = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
         raise TypeError(f"{name} must be an object with {' and '.join(methods)}, not {what}")
+
+
+def _check_observer(name: str, observer: object) -> None:
+    if not callable(observer):
+        raise TypeError(f"{name} must be callable, not {type(observer).__name__}")
+    call = getattr(observer, "__call__", None)  # noqa: B004 - what it is, not whether it is
+    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(call):
+        raise TypeError(f"{name} must be a plain function, not async def: nobody awaits it")
 
 
 def _observers(

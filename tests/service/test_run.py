@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 
@@ -346,6 +347,8 @@ class Tokens:
         ({"loop": "trio"}, "loop must be"),
         ({"ping_intervall": 3}, "ping_intervall"),
         ({"ping_interval": -3}, "ping_interval must be"),
+        ({"on_event": asyncio.sleep}, "on_event must be a plain function"),
+        ({"on_event": asyncio.sleep, "record": os.devnull}, "on_event must be a plain function"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_begins(options, problem):

@@ -14,7 +14,7 @@ from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
 from dromos.model import Seconds
 from dromos.service.deadline import Deadline
 from dromos.service.logs import set_up_logging
-from dromos.service.metrics import observed, prometheus
+from dromos.service.metrics import prometheus
 from dromos.service.outcome import CLEAN, status_of
 from dromos.service.recording import Recording
 from dromos.service.service import Service
@@ -111,19 +111,16 @@ def run(
         work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
         metrics = recording = None
         if bridge is None:
-            metrics = prometheus()
-            given = given if metrics is None else observed(given, metrics.on_event)
-            if config.service.record is not None:
-                recording = Recording(config.service.record)
-                given = observed(given, recording.on_event)
-            given.setdefault("logger", _log)
             tokens = config.source() if tokens is None else tokens
-            bridge = config.bridge(tokens, **given)
+            bridge = config.bridge(tokens, **{"logger": _log, **given})
+            if (metrics := prometheus()) is not None:
+                bridge.observe(metrics.on_event)
         elif tokens is not None or given:
             wrong = "tokens" if tokens is not None else next(iter(given))
             raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
-        elif config.service.record is not None:
-            raise TypeError("record needs a bridge that run makes, to hear of its events")
+        if config.service.record is not None:
+            recording = Recording(config.service.record)
+            bridge.observe(recording.on_event)
         deadline = Deadline()
         service = Service(
             bridge,
