@@ -1,12 +1,15 @@
 """`dromos.run` as processes of their own: signals, exit statuses, logs, and nothing lost."""
 
 import asyncio
+import inspect
 import json
 import os
 import signal
 import sys
 
 import pytest
+
+from dromos.config import Config, DialerSettings
 
 from tests.service.processes import agent, process, world
 from tests.service.support import ask
@@ -370,6 +373,71 @@ def test_importing_the_library_loads_no_service():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]" == done.stdout.strip()
+
+
+class Closed(Tokens):
+    closed = 0
+
+    async def aclose(self):
+        self.closed += 1
+
+
+async def never_awaited():
+    raise AssertionError("nothing should have begun")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"target": 7}, TypeError),
+        ({"ping_interval": -3}, ValueError),
+        ({"loop": "trio"}, ValueError),
+        ({"health_host": "a..b", "health_port": 0}, SystemExit),
+        ({"record": "/nowhere/at/all"}, SystemExit),
+        ({"config": Config(dialer=DialerSettings(ca_file="/nowhere.pem"))}, SystemExit),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing_open(options, error, tmp_path):
+    import dromos
+
+    tokens, coroutine, file = Closed(), never_awaited(), tmp_path / "run.jsonl"
+    usual = {"target": coroutine, "tokens": tokens, "record": str(file)}
+    with pytest.raises(error):
+        dromos.run(**{**usual, **options})
+
+    assert 1 == tokens.closed
+    assert inspect.CORO_CLOSED == inspect.getcoroutinestate(coroutine) or "target" in options
+    assert not file.exists() or "health_port" in options
+    coroutine.close()
+
+
+def test_a_source_that_can_not_be_closed_hides_no_error(caplog):
+    import dromos
+
+    class Stuck(Tokens):
+        async def aclose(self):
+            raise LookupError("closing")
+
+    with pytest.raises(TypeError, match="not int"):
+        dromos.run(7, tokens=Stuck())
+
+    assert "LookupError: closing" in caplog.text
+
+
+@pytest.mark.parametrize("said", ["program", "file", "neither"])
+async def test_a_configuration_error_is_logged_as_the_settings_say(said, tmp_path):
+    (tmp_path / "dromos.toml").write_text('[service]\nlog_format = "text"\n')
+    more = {
+        "program": "log_format='text'",
+        "file": "config=dromos.Config.from_toml('dromos.toml')",
+        "neither": "",
+    }[said]
+    async with process("-c", f"import dromos\ndromos.run(None, {more})", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert "a handler needs a connection" in it.log[0]
+    assert it.log[0].startswith("{") == (said == "neither")
 
 
 @pytest.mark.parametrize("first", ["dromos.run", "dromos.service.run"])

@@ -84,9 +84,10 @@ class Service:
             except (OSError, ConfigError) as error:
                 _log.error("%s", error)
                 return FAILED if isinstance(error, OSError) else status_of(error)
-            close = getattr(self._tokens, "aclose", None)
-            if close is not None:
-                stack.push_async_callback(close)
+            finally:
+                close = getattr(self._tokens, "aclose", None)
+                if close is not None:
+                    stack.push_async_callback(close)
             return await self._live(notifier)
 
     async def _open_port(self, stack: contextlib.AsyncExitStack) -> None:
