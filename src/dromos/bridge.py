@@ -44,7 +44,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError
+from dromos.errors import BridgeError, Closed
 from dromos.events import BridgeEvent
 from dromos.group import Group
 from dromos.interfaces import (
@@ -376,7 +376,7 @@ class Bridge:
         """
         turnstile = Turnstile(per_second("attempt_rate", attempt_rate))
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         group = Group(begin=functools.partial(self._begin_in, turnstile), run=self._run)
         self._groups.add(group)
         return group
@@ -522,7 +522,7 @@ class Bridge:
         policy, limits = resolve(chosen, in_band=callbacks.on_token_refresh is not None)
         self._check_endpoint(endpoint, limits.allow_insecure_transport, depth=depth)
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         return _Plan(
             connection_id=connection_id,
             endpoint=endpoint,
@@ -544,7 +544,7 @@ class Bridge:
 
     def _begin(self, plan: "_Plan", turnstile: Turnstile | None = None) -> Session:
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         self._numbers += 1
         session = Session(
             number=self._numbers,

@@ -137,6 +137,26 @@ async def wait_for_ever(bridge):
         tell("cancelled")
 
 
+async def begin_another(bridge):
+    """Begin another session as soon as one has ended, and fall over that."""
+    await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+    await bridge.maintain_websocket("c-2", sys.argv[-1], Agent())
+
+
+async def supervise_another(bridge):
+    async with bridge.supervise() as group:
+        await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+        group.start("c-2", sys.argv[-1], Agent())
+
+
+async def cancel_a_task(bridge):
+    """Cancel a task of its own once the session has ended, and await it as it is."""
+    task = asyncio.create_task(asyncio.sleep(99))
+    await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+    task.cancel()
+    await task
+
+
 async def return_at_once(bridge):
     tell(repr(bridge))
 

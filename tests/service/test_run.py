@@ -235,6 +235,17 @@ async def test_what_never_ends_by_itself_is_cancelled_after_the_sessions_have_en
     assert ["connected", "disconnected None", "cancelled", "run returned"] == it.lines
 
 
+@pytest.mark.parametrize("name", ["begin_another", "supervise_another", "cancel_a_task"])
+async def test_a_program_may_fall_over_the_stop_itself(name):
+    async with world() as (gateway, far), agent(name, gateway, far) as it:
+        await it.until_it_says("connected")
+        it.signal(signal.SIGTERM)
+        status = await it.end()
+
+    assert 0 == status, it.told
+    assert "run returned" in it.lines
+
+
 # --- Logs -----------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from dromos._outlook import may_heal
 from dromos.config.errors import ConfigError
-from dromos.errors import NotConnected, PermanentError
+from dromos.errors import Closed, NotConnected, PermanentError
 
 __all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "leaves", "status_of"]
 
@@ -29,8 +29,8 @@ def status_of(error: BaseException | None) -> int:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a program only fell over its messages not being taken while we drain."""
-    return all(isinstance(each, NotConnected) for each in leaves(error))
+    """Whether a program only fell over nothing being taken or begun any more while we drain."""
+    return all(isinstance(each, NotConnected | Closed) for each in leaves(error))
 
 
 def _is_final(error: BaseException) -> bool:

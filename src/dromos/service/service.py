@@ -186,7 +186,7 @@ class Service:
         if not working.done():
             return FAILED
         error = None if working.cancelled() else working.result()
-        if error is None or (self._told_to_stop and is_refusal(error)):
+        if error is None or (self._told_to_stop and _is_stop(error)):
             _log.info("stopped")
             return CLEAN
         if isinstance(error, SystemExit):
@@ -196,6 +196,11 @@ class Service:
         # A traceback helps where it may be the program's fault.
         _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
         return status
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Whether a program that was told to stop may end by this: by a task it cancels, for one."""
+    return isinstance(error, asyncio.CancelledError) or is_refusal(error)
 
 
 def _named(error: BaseException) -> str:

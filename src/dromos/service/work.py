@@ -178,11 +178,11 @@ def _keeping(tasks: Sequence[Task]) -> Work:
         except asyncio.CancelledError:
             await asyncio.wait(running)
             raise
-        # A session that something else has cancelled has failed as well.
         errors = [end for end in ends if end is not None]
-        if len(errors) == 1:
+        if len(errors) == 1 and isinstance(errors[0], Exception):
             raise errors[0]
         if errors:
+            # A session that something else has cancelled has failed as well.
             raise BaseExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
 
     return work
