@@ -189,6 +189,23 @@ async def test_a_gateway_that_refuses_for_good_is_78_and_one_that_is_down_is_not
             down = await it.end()
 
     assert (78, 1) == (refused, down)
+    ends = [line for line in it.log if "no token in 3 tries at the start" in line]
+    assert ["bridge.session_ended", None] == [json.loads(line).get("event") for line in ends]
+    assert json.loads(ends[-1])["message"].startswith("ended by PermanentError: no answer from")
+    assert "Traceback" not in it.told
+
+
+async def test_what_the_program_raised_is_told_with_its_traceback():
+    env = {"DROMOS_HANDLER_ERRORS": "raise"}
+    async with world(echo=True) as (gateway, far), agent("Wrong", gateway, far, **env) as it:
+        (await far.wait_for_link()).send("this")
+        status = await it.end()
+
+    assert 1 == status
+    ended = json.loads(it.log[-1])
+    assert ended["message"].startswith("ended by PermanentError: ")
+    assert "LookupError: this" in str(ended)
+    assert "in on_message" in str(ended)
 
 
 async def test_a_variable_that_can_not_work_is_78_and_named():

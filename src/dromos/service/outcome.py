@@ -5,9 +5,16 @@ from typing import Final
 
 from dromos._outlook import may_heal
 from dromos.config.errors import ConfigError
-from dromos.errors import Closed, NotConnected, PermanentError
+from dromos.errors import (
+    Closed,
+    ConnectionClosed,
+    HandshakeError,
+    NotConnected,
+    PermanentError,
+    TokenError,
+)
 
-__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "leaves", "status_of"]
+__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "is_told", "leaves", "status_of"]
 
 CLEAN: Final = 0
 FAILED: Final = 1
@@ -31,6 +38,17 @@ def status_of(error: BaseException | None) -> int:
 def is_refusal(error: BaseException) -> bool:
     """Whether a program only fell over nothing being taken or begun any more while we drain."""
     return all(isinstance(each, NotConnected | Closed) for each in leaves(error))
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether a line says it all: what comes from outside is no fault of the program's code."""
+    return all(_is_from_outside(each) for each in leaves(error))
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    if isinstance(error, PermanentError) and error.__cause__ is not None:
+        return _is_from_outside(error.__cause__)
+    return isinstance(error, PermanentError | TokenError | HandshakeError | ConnectionClosed)
 
 
 def _is_final(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from dromos.config.errors import ConfigError
 from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
 from dromos.service.deadline import Deadline
-from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
+from dromos.service.outcome import CLEAN, FAILED, is_refusal, is_told, leaves, status_of
 from dromos.service.pulse import Pulse
 from dromos.service.recording import Recording
 from dromos.service.signals import stopping
@@ -194,7 +194,8 @@ class Service:
         status = status_of(error)
         told = "; ".join(map(_named, leaves(error)))
         # A traceback helps where it may be the program's fault.
-        _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
+        is_puzzling = status == FAILED and not is_told(error)
+        _log.error("ended by %s", told, exc_info=error if is_puzzling else None)
         return status
 
 

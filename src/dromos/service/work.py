@@ -169,8 +169,9 @@ def _keeping(tasks: Sequence[Task]) -> Work:
     async def work(bridge: Bridge) -> None:
         """Run every session until its end; one that fails does not end the others."""
         loop = asyncio.get_running_loop()
+        keep = _keep_beside_others if len(tasks) > 1 else _keep
         running = [
-            loop.create_task(_keep(bridge, task), name=f"dromos-{task.connection_id}")
+            loop.create_task(keep(bridge, task), name=f"dromos-{task.connection_id}")
             for task in tasks
         ]
         try:
@@ -189,10 +190,15 @@ def _keeping(tasks: Sequence[Task]) -> Work:
 
 
 async def _keep(bridge: Bridge, task: Task) -> None:
+    await bridge.maintain_websocket(
+        task.connection_id, task.endpoint_url, task.handler, **task.options
+    )
+
+
+async def _keep_beside_others(bridge: Bridge, task: Task) -> None:
+    """Keep a session whose end does not end the service: so it is said at once."""
     try:
-        await bridge.maintain_websocket(
-            task.connection_id, task.endpoint_url, task.handler, **task.options
-        )
+        await _keep(bridge, task)
     except PermanentError as error:
         _log.error("connection %s has ended for good: %s", task.connection_id, error)
         raise
