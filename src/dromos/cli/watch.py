@@ -14,7 +14,7 @@ from dromos.cli.watch_ask import Port, Unreachable, address
 from dromos.cli.watch_sessions import Round, with_rates
 from dromos.demo.words import escape
 
-__all__ = ["watch"]
+__all__ = ["pause", "watch"]
 
 FAILED, INTERRUPTED = 1, 130
 PLAIN_LIMIT: Final = 1000
@@ -60,6 +60,9 @@ def watch(
                 _follow(asked, _plain_into(limit or PLAIN_LIMIT), interval, once=once)
             else:
                 _live(asked, limit, interval, once=once)
+    except Unreachable as error:
+        # Told out here: a live table has a screen of its own, which is gone with it.
+        _leave(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
@@ -69,23 +72,32 @@ def watch(
 
 
 def _follow(port: Port, show: Show, interval: float, *, once: bool) -> None:
-    """Ask and show, over and over; a process that was there may be away for a while."""
+    """Ask and show, over and over; a process that was there may be away for a while.
+
+    Raises:
+        Unreachable: If it was not there in the beginning.
+    """
     before: Round | None = None
     while True:
         began = time.monotonic()
         try:
-            told = with_rates(port.ask(), before)
+            told: Round | None = with_rates(port.ask(), before)
         except Unreachable as error:
             if before is None:
-                _leave(str(error))
+                raise
+            told = None
             show(None, f"{error}; still asking")
         else:
             show(told, "")
             before = told
         if once:
             return
-        took = time.monotonic() - began
-        time.sleep(max(interval - took, SHARE * took if took > interval / SHARE else 0.0))
+        time.sleep(pause(interval, took=time.monotonic() - began, answered=told is not None))
+
+
+def pause(interval: float, *, took: float, answered: bool) -> float:
+    """Return the seconds until it is asked again; no answer costs it nothing."""
+    return max(interval - took, SHARE * took if answered and took > interval / SHARE else 0.0)
 
 
 def _live(port: Port, limit: int | None, interval: float, *, once: bool) -> None:

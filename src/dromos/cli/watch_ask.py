@@ -40,7 +40,9 @@ def address(text: str) -> str:
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        is_one = is_one and not (parts.query or parts.fragment)
+        httpx2.URL(url)  # which is stricter, such as about names of hosts
+    except (ValueError, httpx2.InvalidURL):
         is_one = False
     if not is_one or not url.isprintable() or " " in url:
         shown = "this" if "@" in written else repr(written)
@@ -94,8 +96,6 @@ class Port:
         try:
             answer = self._client.get(self._url, params=wanted)
             answer.raise_for_status()
-            told: Any = answer.json()
-            return read(told)
         except httpx2.HTTPStatusError as error:
             status = error.response.status_code
             raise Unreachable(f"{shown} answered {status}: is this a health port?") from error
@@ -103,6 +103,11 @@ class Port:
             raise Unreachable(f"{shown} did not answer within {PATIENCE:g} s") from error
         except httpx2.HTTPError as error:
             raise Unreachable(f"{shown} can't be reached: {error}") from error
+        except UnicodeError as error:
+            raise Unreachable(f"{shown} can't be reached: this is no name of a host") from error
+        try:
+            told: Any = answer.json()
+            return read(told)
         except (ValueError, RecursionError) as error:
             why = str(error) if type(error) is ValueError else "its answer is no JSON"
             raise Unreachable(f"{shown} is no health port: {why}") from error
