@@ -218,15 +218,18 @@ def test_a_session_is_told_in_words():
                 token_expires_at=990.0,
                 latency=0.012,
                 link=7,
+                link_since=940.0,
                 next_link=8,
             )
         )
     )
-    _, _, row = plain(told, limit=9)
+    _, head, row = plain(told, limit=9)
 
     assert "expired" in row
     assert "in 4.2 s" in row
     assert "7 > 8" in row
+    assert "60 s" in row
+    assert "age" in head.split()
     assert "12 ms" in row
     assert r"refused\x1b[31m with 503 (4 failed in a row)" in row
 
