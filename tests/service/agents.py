@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import threading
 import time
 
 import dromos
@@ -93,6 +94,13 @@ class InThread(Agent):
 
     async def on_message(self, message):
         await asyncio.to_thread(time.sleep, 60)
+
+
+class WithThread(Agent):
+    """Has begun a thread that nobody ends, and for which Python waits at its exit."""
+
+    async def on_message(self, message):
+        threading.Thread(target=time.sleep, args=(60,), name="forgotten").start()
 
 
 class Nothing:

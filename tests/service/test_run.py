@@ -130,7 +130,14 @@ async def test_what_can_not_be_delivered_in_time_is_a_failure_that_is_said():
 
 
 @pytest.mark.slow  # the whole time to drain passes
-@pytest.mark.parametrize(("name", "holder"), [("Stuck", "Stuck.on_message"), ("InThread", "run")])
+@pytest.mark.parametrize(
+    ("name", "holder"),
+    [
+        ("Stuck", "Stuck.on_message"),
+        ("InThread", "run"),
+        ("WithThread", "thread forgotten"),
+    ],
+)
 async def test_what_will_not_end_ends_at_the_deadline_and_is_named(name, holder, loop):
     env = {"DROMOS_DRAIN_TIMEOUT": "1500ms", "DROMOS_LOOP": loop}
     async with world(echo=True) as (gateway, far), agent(name, gateway, far, **env) as it:

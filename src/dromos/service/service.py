@@ -158,7 +158,7 @@ class Service:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_within
         if self._deadline is not None:
-            self._deadline.set(self._drain_within + GRACE)
+            self._deadline.set(self._drain_within + GRACE, until_exit=self._told_to_stop)
         is_late = False
         try:
             await self._bridge.drain(self._drain_within)
