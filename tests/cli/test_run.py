@@ -133,6 +133,12 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
             f"the agent {AGENTS}:Nothing: a handler has on_connect",
         ),
         (("run", "--colour"), 2, "No such option"),
+        (
+            ("run", f"{AGENTS}:return_at_once", *CONNECTED),
+            78,
+            f"--url is for a handler; {AGENTS}:return_at_once takes a bridge",
+        ),
+        (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a text"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
@@ -311,6 +317,14 @@ CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
             ", line 6: [[connections]] handler os:sep: a handler has on_connect",
         ),
         (
+            "[service]\nrecord = '/no/run.jsonl'\n",
+            ", line 2: [service] record '/no/run.jsonl' can't be written to: No such file",
+        ),
+        (
+            "[service]\nrecord = '/'\n",
+            ", line 2: [service] record '/' can't be written to: Is a directory",
+        ),
+        (
             "[dialer]\nca_file = '/no'\n",
             ", line 2: [dialer] ca_file /no can't be used",
         ),
@@ -325,6 +339,30 @@ async def test_a_check_refuses_what_a_run_would_refuse_at_once(text, said, tmp_p
     assert 78 == status, it.told
     assert it.told.startswith(f"dromos: f.toml{said}"), it.told
     assert 1 == len(it.log)
+
+
+async def test_a_check_asks_for_what_a_health_port_needs(tmp_path):
+    (tmp_path / "f.toml").write_text("[service]\n\nhealth_port = 0\n")
+    code = (
+        "import sys; sys.modules['h11'] = None; sys.argv[1:] = ['config', '--check', 'f.toml']\n"
+        "from dromos.cli import main; main()"
+    )
+    async with process("-c", code, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert ['dromos: f.toml, line 3: [service] health_port needs: pip install "dromos[service]"'] == (
+        it.log
+    )
+
+
+async def test_a_check_leaves_no_recording_behind(tmp_path):
+    (tmp_path / "f.toml").write_text("[service]\nrecord = 'run.jsonl'\n")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 0 == status, it.told
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path):

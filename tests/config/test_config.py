@@ -249,6 +249,11 @@ headers = {{ Authorization = {{ env = "OUR_KEY" }}, Cookie = {{ file = "{tmp_pat
     assert "from a" not in repr(config)
 
 
+def test_an_engine_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match='engine must be "picows" or "websockets"'):
+        DialerSettings(engine="picow")
+
+
 def test_an_engine_is_chosen(write):
     pytest.importorskip("websockets", reason="needs the extra websockets")
     from dromos.dialers import WebsocketsDialer

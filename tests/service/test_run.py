@@ -380,6 +380,7 @@ class Tokens:
         ({"connection_id": "c-1"}, "belong together"),
         ({"target": 7}, "not int"),
         ({"target": object}, "object has not"),
+        ({"target": lambda bridge: None}, "a function that takes a bridge connects by itself"),
         ({"health_port": "x"}, "health_port must be an int"),
         ({"drain_timeout": 0}, "drain_timeout must be more than 0"),
         ({"loop": "trio"}, "loop must be"),
@@ -425,6 +426,7 @@ async def never_awaited():
     ("options", "error"),
     [
         ({"target": 7}, TypeError),
+        ({"connection_id": "c-1", "endpoint_url": "wss://localhost"}, TypeError),
         ({"ping_interval": -3}, ValueError),
         ({"loop": "trio"}, ValueError),
         ({"health_host": "a..b", "health_port": 0}, SystemExit),

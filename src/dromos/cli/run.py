@@ -68,6 +68,8 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
         raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
     target = None if name is None else _agent(name)
+    if options["url"] is not None and _takes_a_bridge(target):
+        raise ConfigError(f"--url is for a handler; {name} takes a bridge, and connects by itself")
     try:
         run(target, config=config)
     except Unrunnable as error:
@@ -85,8 +87,12 @@ def _agent(name: str) -> Any:
         found = load(name, "the agent")
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    makes_one = isinstance(found, type) or not (is_handler(found) or takes_a_bridge(found))
+    makes_one = isinstance(found, type) or not (is_handler(found) or _takes_a_bridge(found))
     return partial(made, name, found) if callable(found) and makes_one else found
+
+
+def _takes_a_bridge(target: Any) -> bool:
+    return callable(target) and not is_handler(target) and takes_a_bridge(target)
 
 
 def _flags(options: dict[str, Any]) -> dict[str, str]:
@@ -96,8 +102,8 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
     for name, value in tokens.said().items():
-        said[name] = value if isinstance(value, str) or value is None else ",".join(value)
-    return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value}
+        said[name] = (",".join(value) or None) if isinstance(value, tuple) else value
+    return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value is not None}
 
 
 def _overlaid(flags: dict[str, str]) -> dict[str, str]:

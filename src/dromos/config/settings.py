@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from dromos.model import Seconds, seconds
 
-__all__ = ["ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
+__all__ = ["WORDS", "ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,9 @@ class DialerSettings:
     open_timeout: Seconds = 15.0
     happy_eyeballs_delay: Seconds = 0.25
 
+    def __post_init__(self) -> None:
+        _check_word("engine", self.engine)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
@@ -124,17 +127,23 @@ class ServiceSettings:
             raise TypeError("record must be the path of a file, as a str, or None")
         drain = seconds("drain_timeout", self.drain_timeout, above=0)
         object.__setattr__(self, "drain_timeout", drain)
-        for name, allowed in _WORDS.items():
-            if getattr(self, name) not in allowed:
-                wanted = " or ".join(f'"{word}"' for word in allowed)
-                raise ValueError(f"{name} must be {wanted}")
+        for name in ("log_format", "log_level", "loop"):
+            _check_word(name, getattr(self, name))
 
 
-_WORDS = {
+WORDS: Final = {
+    "engine": ("picows", "websockets"),
     "log_format": ("auto", "text", "json", "none"),
     "log_level": ("debug", "info", "warning", "error"),
     "loop": ("auto", "asyncio", "uvloop"),
 }
+"""The words that an option may be."""
+
+
+def _check_word(name: str, word: object) -> None:
+    if word not in WORDS[name]:
+        wanted = " or ".join(f'"{each}"' for each in WORDS[name])
+        raise ValueError(f"{name} must be {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

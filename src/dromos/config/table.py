@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dromos.bridge import Bridge
 from dromos.config.settings import (
+    WORDS,
     ConnectionSettings,
     DialerSettings,
     ServiceSettings,
@@ -166,7 +167,7 @@ _TOKENS: Final = {
 }
 
 _DIALER: Final = {
-    "engine": choice("picows", "websockets"),
+    "engine": choice(*WORDS["engine"]),
     "ca_file": TEXT,
     "proxy": SECRET_TEXT,
     "headers": HEADERS,
@@ -181,9 +182,9 @@ _SERVICE: Final = {
     "health_port": optional(PORT),
     "health_host": TEXT,
     "drain_timeout": DURATION,
-    "log_format": choice("auto", "text", "json", "none"),
-    "log_level": choice("debug", "info", "warning", "error"),
-    "loop": choice("auto", "asyncio", "uvloop"),
+    "log_format": choice(*WORDS["log_format"]),
+    "log_level": choice(*WORDS["log_level"]),
+    "loop": choice(*WORDS["loop"]),
     "record": optional(TEXT),
 }
 

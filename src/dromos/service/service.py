@@ -22,9 +22,10 @@ from dromos.service.work import Work
 from dromos.telemetry.loop_lag import measure_loop_lag
 
 if TYPE_CHECKING:
+    from dromos.service.server import HealthServer
     from dromos.telemetry.prometheus import PrometheusMetrics
 
-__all__ = ["Service"]
+__all__ = ["Service", "health_server"]
 
 GRACE: Final = 1.0
 """Seconds for a function to return by itself once its sessions have ended."""
@@ -100,13 +101,7 @@ class Service:
         port, host = self._settings.health_port, self._settings.health_host
         if port is None:
             return
-        try:
-            from dromos.service.server import HealthServer
-        except ModuleNotFoundError as error:
-            if error.name != "h11":
-                raise
-            raise ConfigError('health_port needs: pip install "dromos[service]"') from error
-        server = HealthServer(self._bridge, host=host, port=port)
+        server = health_server()(self._bridge, host=host, port=port)
         try:
             health = await stack.enter_async_context(server)
         except (OSError, UnicodeError) as error:
@@ -197,6 +192,21 @@ class Service:
         is_puzzling = status == FAILED and not is_told(error)
         _log.error("ended by %s", told, exc_info=error if is_puzzling else None)
         return status
+
+
+def health_server() -> "type[HealthServer]":
+    """Return the class of the health port.
+
+    Raises:
+        ConfigError: If what it needs is not installed.
+    """
+    try:
+        from dromos.service.server import HealthServer
+    except ModuleNotFoundError as error:
+        if error.name != "h11":
+            raise
+        raise ConfigError('health_port needs: pip install "dromos[service]"') from error
+    return HealthServer
 
 
 def _is_stop(error: BaseException) -> bool:

@@ -65,7 +65,8 @@ def work_of(
         endpoint_url: Where its far side is.
 
     Raises:
-        Unrunnable: If the target is none of these, or half a connection is said.
+        Unrunnable: If the target is none of these, half a connection is said, or one that
+            the target has no use for.
         ConfigError: If no connection is said, or a handler that the configuration names
             can't be had.
         Raised: If that raises as it is imported or made.
@@ -73,6 +74,7 @@ def work_of(
     if (connection_id is None) != (endpoint_url is None):
         raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
     if inspect.iscoroutine(target):
+        _refuse_connection(connection_id, "a coroutine")
         return _awaiting(target)
     if target is not None and not is_handler(target):
         if not callable(target):
@@ -81,6 +83,7 @@ def work_of(
                 f"{', '.join(_HANDLER)}; not {type(target).__name__}"
             )
         if takes_a_bridge(target):
+            _refuse_connection(connection_id, "a function that takes a bridge")
             return _calling(target)
     if connection_id is not None and endpoint_url is not None:
         handler = _made(target)
@@ -93,6 +96,13 @@ def work_of(
             key="connections",
         )
     return _keeping([_task(config, each, target) for each in config.connections])
+
+
+def _refuse_connection(connection_id: str | None, what: str) -> None:
+    if connection_id is not None:
+        raise Unrunnable(
+            f"connection_id and endpoint_url are for a handler; {what} connects by itself"
+        )
 
 
 def takes_a_bridge(target: Callable[..., Any]) -> bool:
