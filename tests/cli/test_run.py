@@ -249,6 +249,11 @@ async def test_every_option_is_listed_for_people():
     assert "      DROMOS_PING_INTERVAL" in it.lines
     assert "  message_size_limit = 1048576 bytes" in it.lines
     assert "[[connections]]" in it.lines
+    listed = it.lines[it.lines.index("[[connections]]") :]
+    assert "refresh_buffer, renewal" in " ".join(listed)
+    assert "max_concurrent_dials" not in " ".join(listed)
+    assert "[verdicts]" in listed
+    assert '"permanent"' in listed[listed.index("[verdicts]") + 1]
 
 
 async def test_every_option_is_listed_for_programs():
@@ -260,7 +265,11 @@ async def test_every_option_is_listed_for_programs():
     told = json.loads("\n".join(it.lines))
     keys = [f"{each['section']}.{each['name']}" for each in told]
     assert 0 == status
-    assert [option.key for each in (*SECTIONS, CONNECTION) for option in each.options()] == keys
+    options = [option for each in (*SECTIONS, CONNECTION) for option in each.options()]
+    assert [*(option.key for option in options), "verdicts.CODE"] == keys
+    own = {each["name"] for each in told if each["per_connection"]}
+    assert {"ping_interval", "refresh_buffer"} < own
+    assert "max_concurrent_dials" not in own
     interval = next(each for each in told if each["name"] == "ping_interval")
     assert (20.0, "s", "DROMOS_PING_INTERVAL") == (
         interval["default"],

@@ -136,6 +136,15 @@ def test_the_program_goes_before_both(write):
     assert config.with_service(health_port=None).service.health_port is None
 
 
+def test_what_a_connection_says_of_its_own_session_goes_before_all(write):
+    config = read(write(WHOLE + "ping_interval = '7s'\n"), DROMOS_PING_INTERVAL="40")
+
+    assert 40 == config.options["ping_interval"]
+    assert [{}, {"refresh_buffer": 60.0, "ping_interval": 7.0}] == [
+        each.options for each in config.connections
+    ]
+
+
 def test_the_environment_alone_is_enough():
     config = Config.from_env(
         environ={

@@ -7,7 +7,7 @@ from dromos.config.connections import try_out
 from dromos.config.errors import ConfigError
 from dromos.config.reading import Document, Written, nearest, options_of
 from dromos.config.sources import WHICH
-from dromos.config.table import SECTIONS, Option
+from dromos.config.table import SECTIONS, VERDICTS, Option
 from dromos.model import Outbox, RetryPolicy, Verdict
 from dromos.redaction import is_sensitive
 
@@ -94,15 +94,14 @@ class Assembly:
         if not isinstance(table, dict):
             raise self._document.place("", "verdicts").error("verdicts must be a table")
         made: dict[int, Verdict] = {}
-        words = {verdict.name.lower(): verdict for verdict in Verdict}
         for code, word in cast("dict[str, object]", table).items():
             place = self._document.place("verdicts", code)
             if not (code.isascii() and code.isdigit()):
                 raise place.error("verdicts are by close code or HTTP status", key="verdicts")
-            if not isinstance(word, str) or word not in words:
-                said = f"{code} must be one of {', '.join(words)}"
+            if not isinstance(word, str) or word not in VERDICTS:
+                said = f"{code} must be one of {', '.join(VERDICTS)}"
                 raise place.error(said, key=f"verdicts.{code}")
-            made[int(code)] = words[word]
+            made[int(code)] = VERDICTS[word]
         return made
 
     def _refused(

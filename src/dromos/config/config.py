@@ -30,6 +30,8 @@ PREFIX: Final = "DROMOS_"
 class Config:
     """What a file, the environment and the program say; the program goes first, the file last.
 
+    Only what a connection says of its own session goes before all three.
+
         config = Config.from_toml("dromos.toml")
         bridge = config.bridge()
 

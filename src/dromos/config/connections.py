@@ -8,21 +8,13 @@ from dromos._driver.endpoint import check_url
 from dromos.bridge import Bridge
 from dromos.config.reading import Document, Place, Written, options_of
 from dromos.config.settings import ConnectionSettings
-from dromos.config.table import CONNECTION, SECTIONS, Option
+from dromos.config.table import CONNECTION, PER_CONNECTION, Option
 
 __all__ = ["connections", "try_out"]
 
 _OURS: Final = tuple(CONNECTION.kinds)
 
-_BRIDGE: Final = next(section for section in SECTIONS if section.name == "bridge")
-
-_ENTRY: Final = replace(
-    CONNECTION,
-    kinds={
-        **CONNECTION.kinds,
-        **{name: kind for name, kind in _BRIDGE.kinds.items() if name != "max_concurrent_dials"},
-    },
-)
+_ENTRY: Final = replace(CONNECTION, kinds={**CONNECTION.kinds, **PER_CONNECTION})
 """What a connection may have in a file: its own, and options in place of the bridge's."""
 
 

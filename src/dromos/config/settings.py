@@ -155,7 +155,8 @@ class ConnectionSettings:
         url: Where the far side is, `ws://` or `wss://`.
         handler: What to do with it, as `"module:name"`: an object, or what makes one.  None
             (default): what `dromos run` is given.
-        options: Options of this session in place of the bridge's.  Default: none.
+        options: Options of this session in place of the bridge's, whoever said those: the
+            file, a variable or the program.  Default: none.
     """
 
     id: str

@@ -33,9 +33,9 @@ from dromos.config.values import (
     choice,
     optional,
 )
-from dromos.model import Outbox, RetryPolicy
+from dromos.model import Outbox, RetryPolicy, Verdict
 
-__all__ = ["CONNECTION", "SECTIONS", "Option", "Section"]
+__all__ = ["CONNECTION", "PER_CONNECTION", "SECTIONS", "VERDICTS", "Option", "Section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +126,15 @@ _BRIDGE: Final = {
     "handler_errors": choice("log", "raise"),
     "allow_insecure_transport": FLAG,
 }
+
+PER_CONNECTION: Final = {
+    name: kind for name, kind in _BRIDGE.items() if name != "max_concurrent_dials"
+}
+"""What a connection may have as well, for its own session.  There it goes before the bridge's
+option, whoever said that: the file, a variable or the program."""
+
+VERDICTS: Final = {verdict.name.lower(): verdict for verdict in Verdict}
+"""What the table `[verdicts]` may say of a close code or an HTTP status."""
 
 _RETRY: Final = {
     "min_backoff": DURATION,
