@@ -131,8 +131,9 @@ def run(agent: str | None, **options: Any) -> None:
     function that takes a bridge does everything itself.  Without it, each connection of the
     file names its own.
 
-    The command line goes before the variables DROMOS_*, and those before the file; "dromos
-    config" lists all options.
+    The command line goes before the variables DROMOS_*, and those before the file; only what a
+    connection of the file says of its own session goes before all.  "dromos config" lists all
+    options.
 
     SIGTERM and SIGINT drain, a second one exits at once.
 

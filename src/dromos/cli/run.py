@@ -13,7 +13,9 @@ import click
 from dromos.cli.sources import Tokens
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.config.config import PREFIX
+from dromos.config.settings import WORDS
 from dromos.config.sources import WHICH, load, made
+from dromos.model import in_seconds
 from dromos.service.launch import run
 from dromos.service.work import Unrunnable, is_handler, takes_a_bridge
 
@@ -23,15 +25,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SERVICE: Final = tuple(each.name for each in fields(ServiceSettings))
 
+_USUAL: Final = ServiceSettings()
+
+
+def _one_of(name: str) -> str:
+    return f"{', '.join(WORDS[name])}; {getattr(_USUAL, name)} by default."
+
+
 _OPTIONS: Final = (
     click.option("--config", "path", metavar="FILE", help="Read options from this file, in TOML."),
     click.option("--url", metavar="URL", help="The far side, with --connection-id."),
     click.option("--health-port", metavar="PORT", help="Serve health there; 0 takes any."),
-    click.option("--health-host", metavar="ADDRESS", help="That port's address: 127.0.0.1."),
-    click.option("--drain-timeout", metavar="SECONDS", help="From the signal to the end: 25."),
-    click.option("--log-format", metavar="FORM", help="auto, text, json or none."),
-    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
-    click.option("--loop", metavar="LOOP", help="auto, asyncio or uvloop."),
+    click.option(
+        "--health-host", metavar="ADDRESS", help=f"That port's address: {_USUAL.health_host}."
+    ),
+    click.option(
+        "--drain-timeout",
+        metavar="SECONDS",
+        help=f"From the signal to the end: {in_seconds(_USUAL.drain_timeout):g}.",
+    ),
+    click.option("--log-format", metavar="FORM", help=_one_of("log_format")),
+    click.option("--log-level", metavar="LEVEL", help=_one_of("log_level")),
+    click.option("--loop", metavar="LOOP", help=_one_of("loop")),
     click.option("--record", metavar="FILE", help="Add what happens there, for dromos timeline."),
 )
 

@@ -92,10 +92,9 @@ def run(
         bridge: A bridge of yours to run and drain, in place of `tokens` and of options of
             `Bridge`.  None (default) makes one.
         config: What a file or the environment says.  None (default): `Config.from_env()`.
-        **options: The options of `Bridge`, and those of a service, each of which goes before
-            `config`: `health_port` (None: no port), `health_host` (`"127.0.0.1"`),
-            `drain_timeout` (25 s), `log_format` (`"auto"`), `log_level` (`"info"`), `loop`
-            (`"auto"`) and `record` (None: no file); see `dromos.config.ServiceSettings`.
+        **options: The options of `Bridge`, and those of a service, which
+            `dromos.config.ServiceSettings` describes.  Each goes before `config`, but not
+            before what a connection there says of its own session.
 
     Raises:
         SystemExit: If the status is not 0.
