@@ -212,5 +212,5 @@ def test_a_strategys_settings_can_not_be_changed_behind_its_back() -> None:
 
 @pytest.mark.parametrize("observer", [None, 3, asyncio.sleep, Awaited()])
 def test_what_can_not_observe_is_refused(observer: Any) -> None:
-    with pytest.raises(TypeError, match="^observer must be "):
+    with pytest.raises(TypeError, match=r"^observer must be "):
         Bridge(Tokens()).observe(observer)

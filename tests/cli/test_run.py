@@ -138,7 +138,7 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
             78,
             f"--url is for a handler; {AGENTS}:return_at_once takes a bridge",
         ),
-        (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a text"),
+        (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
@@ -360,9 +360,8 @@ async def test_a_check_asks_for_what_a_health_port_needs(tmp_path):
         status = await it.end()
 
     assert 78 == status
-    assert ['dromos: f.toml, line 3: [service] health_port needs: pip install "dromos[service]"'] == (
-        it.log
-    )
+    said = '[service] health_port needs: pip install "dromos[service]"'
+    assert [f"dromos: f.toml, line 3: {said}"] == it.log
 
 
 async def test_a_check_leaves_no_recording_behind(tmp_path):

@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from dromos.config import Config, DialerSettings
-
 from tests.service.processes import agent, process, world
 from tests.service.support import ask
 

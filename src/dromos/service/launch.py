@@ -84,8 +84,8 @@ def run(
             handler, for which one session runs per connection; or a class, or a function of
             no arguments, that makes a handler for each.  A coroutine goes with `bridge`.
             None takes the handlers that `config` names.
-        tokens: Where tokens come from; it is closed at the end, be there a start or not.  None (default): what
-            `config` says.
+        tokens: Where tokens come from; it is closed at the end, be there a start or not.
+            None (default): what `config` says.
         connection_id: What `tokens` knows the one connection by.  None (default): the
             connections of `config`.
         endpoint_url: Where its far side is, as for `maintain_websocket`.
@@ -107,7 +107,7 @@ def run(
     _check_place()
     of_bridge: dict[str, Any] = {**options}
     of_service = {name: of_bridge.pop(name) for name in list(of_bridge) if name in _OF_SERVICE}
-    deadline = Deadline()
+    deadline, settings = Deadline(), ServiceSettings()
     try:
         settings = ServiceSettings(**of_service)
         config = (Config.from_env() if config is None else config).with_service(**of_service)
