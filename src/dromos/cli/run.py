@@ -117,7 +117,7 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
     for name, value in tokens.said().items():
-        said[name] = (",".join(value) or None) if isinstance(value, tuple) else value
+        said[name] = value if isinstance(value, str) or value is None else ",".join(value) or None
     return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value is not None}
 
 
