@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dromos.cli.token import fetch
 from dromos.config import Config, ConfigError, ServiceSettings, TokenSettings
-from dromos.config.reading import Document, read_file
+from dromos.config.reading import Document, option_named, read_file
 from dromos.errors import TokenError
 from dromos.oauth import EnvToken, FileToken
 from dromos.service.launch import loop_factory
@@ -84,8 +84,7 @@ def _placed(
         problem = error.problem if isinstance(error, ConfigError) else str(error)
         if not problem.startswith(subject):
             problem = f"{subject}: {problem}"
-        key = problem.partition(" ")[0].rstrip(":")
-        at_key = document.place(table, key, nth=nth)
-        place = document.place(table, nth=nth) if at_key.line is None else at_key
+        key = option_named(problem)
+        place = document.place(table, key, nth=nth)
         shown = f"[[{table}]]" if table == "connections" else f"[{table}]"
         raise place.error(f"{shown} {problem}", key=f"{table}.{key}") from error

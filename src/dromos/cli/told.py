@@ -25,7 +25,12 @@ INTERRUPTED: Final = 130
 
 @contextlib.contextmanager
 def told() -> Generator[None, None, None]:
-    """Say in a line what went wrong, and exit with the status that it deserves."""
+    """Say in a line what went wrong, and exit with the status that it deserves.
+
+    Raises:
+        SystemExit: In place of our errors, of an interrupt, and of output that nobody reads.
+        click.UsageError: In place of a `Misuse`.
+    """
     try:
         yield
     except PermanentError as error:

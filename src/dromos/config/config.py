@@ -132,6 +132,7 @@ class Config:
 
         Raises:
             ConfigError: If the dialer or the source of tokens can't work.
+            BridgeError: If a `provider` raises as it is imported or made; its cause is that.
             TypeError: If an option has the wrong type, or there is none of that name.
             ValueError: If an option has a value that can't work.
         """

@@ -70,6 +70,9 @@ class DialerSettings:
         open_timeout: Seconds for DNS, TCP, TLS, proxy and upgrade together.  Default 15.
         happy_eyeballs_delay: Seconds after which the next address is tried beside those
             before it (RFC 8305).  Default 0.25.
+
+    Raises:
+        ValueError: If there is no such engine; all else is refused by the dialer itself.
     """
 
     engine: Literal["picows", "websockets"] = "picows"
@@ -104,6 +107,10 @@ class ServiceSettings:
         loop: `"auto"` (default) is `"uvloop"` where it is installed, and `"asyncio"` otherwise.
         record: A file to which everything that happens is added, as JSON lines that
             `dromos timeline` draws.  None (default) records nothing.
+
+    Raises:
+        TypeError: If a setting has the wrong type; the message names it.
+        ValueError: If a setting has a value that can't work; the message names it.
     """
 
     health_port: int | None = None

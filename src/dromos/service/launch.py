@@ -143,7 +143,13 @@ def _service(
     of_bridge: dict[str, Any],
     deadline: Deadline,
 ) -> Service:
-    """Return what is run.  The recording's file is opened last, when nothing can fail any more."""
+    """Return what is run.  The recording's file is opened last, when nothing else can fail.
+
+    Raises:
+        TypeError: If an option has the wrong type, or belongs to a bridge of run's own.
+        ValueError: If an option has a value that can't work.
+        ConfigError: If the dialer or the recording can't work.
+    """
     metrics = recording = None
     if bridge is None:
         bridge = config.bridge(tokens, **{"logger": _log, **of_bridge})

@@ -124,7 +124,11 @@ def _makes_one(target: object) -> bool:
 
 
 def _made(target: Any) -> Any:
-    """Return a handler: the object itself, or what the class or function makes."""
+    """Return a handler: the object itself, or what the class or function makes.
+
+    Raises:
+        Unrunnable: If that is none.
+    """
     if _makes_one(target):
         target = target()
     if not is_handler(target):
