@@ -34,12 +34,10 @@ class Place:
     Attributes:
         source: The file, or the variable.
         line: The line in the file, or None.
-        is_file: Whether others may read it who must not know a secret.
     """
 
     source: str
     line: int | None = None
-    is_file: bool = True
 
     def error(self, problem: str, *, key: str | None = None) -> ConfigError:
         """Return the error that names this place."""
@@ -178,7 +176,7 @@ def variables(prefix: str, environ: Mapping[str, str]) -> Iterator[tuple[Option,
             if variable is not None:
                 known.setdefault(variable, []).append(option)
     for name, text in environ.items():
-        place = Place(source=name, is_file=False)
+        place = Place(source=name)
         for option in known.get(name, ()):
             yield option, Written(value=read(option, text, place), place=place)
         if name in known or not name.startswith(prefix.upper()):

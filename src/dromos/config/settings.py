@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from dromos._options import port_number
 from dromos.model import Seconds, seconds
 
 __all__ = ["WORDS", "ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
@@ -122,12 +123,8 @@ class ServiceSettings:
     record: str | None = None
 
     def __post_init__(self) -> None:
-        port = self.health_port
-        if port is not None:
-            if isinstance(port, bool) or not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"health_port must be an int or None, not {type(port).__name__}")
-            if not 0 <= port <= 65535:
-                raise ValueError(f"health_port must be 0 to 65535, not {port}")
+        if self.health_port is not None:
+            port_number("health_port", self.health_port)
         if not isinstance(self.health_host, str) or not self.health_host:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("health_host must be an address, as a str")
         if self.record is not None and (not isinstance(self.record, str) or not self.record):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -23,14 +23,12 @@ CONFIGURATION: Final = 78
 would not help."""
 
 
-def status_of(error: BaseException | None) -> int:
+def status_of(error: BaseException) -> int:
     """Return the status for what has ended a service.
 
     78 is for what a configuration or a person must mend.  A failure that heals by itself is
     1, although a session may not have waited for that: a service manager does.
     """
-    if error is None:
-        return CLEAN
     causes = list(leaves(error))
     return CONFIGURATION if all(_is_final(cause) for cause in causes) else FAILED
 
