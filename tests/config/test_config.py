@@ -1,5 +1,8 @@
 """What a file and the environment say, which of them goes first, and where they are wrong."""
 
+import sys
+import traceback
+
 import pytest
 
 from dromos import Bridge, BridgeError, Config, Outbox, RetryPolicy, Verdict
@@ -215,6 +218,24 @@ def test_each_source_of_tokens_is_made(tmp_path, monkeypatch):
 def test_a_source_that_can_not_work_is_a_configuration_error(settings, problem):
     with pytest.raises(ConfigError, match=problem):
         Config(tokens=TokenSettings(**settings)).source()
+
+
+@pytest.mark.parametrize("missing", ["jwt", "cryptography", None])
+def test_a_private_key_that_can_not_sign_is_a_configuration_error(missing, tmp_path, monkeypatch):
+    (tmp_path / "key.pem").write_text("a secret that is no key")
+    if missing is None:
+        pytest.importorskip("jwt", reason="needs the extra jwt")
+    else:
+        monkeypatch.setitem(sys.modules, missing, None)
+    settings = TokenSettings(
+        issuer="https://login.example", client_id="a", private_key_file=str(tmp_path / "key.pem")
+    )
+    problem = "private_key is no PEM" if missing is None else r'pip install "dromos\[jwt\]"'
+
+    with pytest.raises(ConfigError, match=f"^private_key_file can't be used: .*{problem}") as told:
+        Config(tokens=settings).source()
+
+    assert "no key" not in "".join(traceback.format_exception(told.value))
 
 
 def test_a_refusal_calls_the_gateway_what_the_option_is_called():

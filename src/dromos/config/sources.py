@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from dromos import oauth
+from dromos._proof import SigningKey
 from dromos.config.errors import Raised
 from dromos.config.settings import TokenSettings
 from dromos.interfaces import TokenProvider, TokenSource
@@ -125,7 +126,7 @@ def _of_server(settings: TokenSettings, environ: Mapping[str, str]) -> TokenProv
     elif settings.client_secret_file is not None:
         options["client_secret"] = _file("client_secret_file", settings.client_secret_file)
     if settings.private_key_file is not None:
-        options["private_key"] = _file("private_key_file", settings.private_key_file)
+        options["private_key"] = _key_file(settings.private_key_file)
     if settings.refresh_store is not None:
         return oauth.RefreshToken(store=oauth.FileStore(settings.refresh_store), **options)
     return oauth.ClientCredentials(**options)
@@ -136,6 +137,19 @@ def _variable(name: str, environ: Mapping[str, str]) -> oauth.Secret:
     if not value:
         raise ValueError(f"the environment has no {name}, or it is empty")
     return oauth.Secret(value)
+
+
+def _key_file(path: str) -> Callable[[], oauth.Secret]:
+    """Return what reads a private key, tried out: one that can't sign does not begin to."""
+    read = _file("private_key_file", path)
+    try:
+        SigningKey(read().reveal())
+    except (ValueError, ImportError) as error:
+        problem = str(error)
+    else:
+        return read
+    # Out here, so that no traceback leads through what was read.
+    raise ValueError(f"private_key_file can't be used: {problem}")
 
 
 def _file(option: str, path: str) -> Callable[[], oauth.Secret]:
