@@ -238,9 +238,21 @@ def test_a_private_key_that_can_not_sign_is_a_configuration_error(missing, tmp_p
     assert "no key" not in "".join(traceback.format_exception(told.value))
 
 
-def test_a_refusal_calls_the_gateway_what_the_option_is_called():
-    with pytest.raises(ConfigError, match=r"^gateway must start with http"):
-        Config(tokens=TokenSettings(gateway="ftp://x")).source()
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"gateway": "ftp://x"}, "gateway must start with http"),
+        ({"token_env": "a token"}, "token_env must be of letters"),
+        ({"token_file": "/tmp/a\0b"}, "token_file must"),
+        (
+            {"issuer": "https://a", "client_id": "a", "refresh_store": "/nowhere/at/all"},
+            "refresh_store must be in a directory that exists",
+        ),
+    ],
+)
+def test_a_refusal_calls_an_option_what_it_is_called(settings, problem):
+    with pytest.raises(ConfigError, match=f"^{problem}"):
+        Config(tokens=TokenSettings(**settings)).source()
 
 
 def test_a_provider_that_raises_is_no_configuration_error(tmp_path, monkeypatch):
