@@ -16,7 +16,7 @@ from dromos.config.table import (
     Section,
 )
 
-__all__ = ["as_json", "as_lines"]
+__all__ = ["as_json", "as_lines", "of_verdicts"]
 
 
 CODE: Final = "CODE"
@@ -35,7 +35,7 @@ OF_CONNECTIONS: Final = (
 
 def as_json() -> str:
     """Return the options as a JSON array of objects."""
-    return json.dumps([*map(_told, _options()), _verdict()], indent=2)
+    return json.dumps([*map(_told, _options()), of_verdicts()], indent=2)
 
 
 def as_lines(width: int) -> Iterator[str]:
@@ -56,7 +56,7 @@ def as_lines(width: int) -> Iterator[str]:
             yield from _wrapped(OF_CONNECTIONS, width, indent=2)
             yield from _wrapped(", ".join(PER_CONNECTION), width)
         yield ""
-    told = _verdict()
+    told = of_verdicts()
     yield f"[{told['section']}]"
     yield f"  {told['name']} = <{told['form']}>"
     yield from _wrapped(told["text"], width)
@@ -76,7 +76,7 @@ def _told(option: Option) -> dict[str, Any]:
     }
 
 
-def _verdict() -> dict[str, Any]:
+def of_verdicts() -> dict[str, Any]:
     """Tell of the one table whose keys are not names."""
     return {
         "section": "verdicts",
