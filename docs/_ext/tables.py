@@ -18,6 +18,7 @@ import dromos
 from dromos import errors, events
 from dromos._core import verdict
 from dromos.cli.commands import cli
+from dromos.cli.config import of_verdicts
 from dromos.config.config import PREFIX
 from dromos.config.table import CONNECTION, SECTIONS, Option
 from dromos.model import Verdict
@@ -185,12 +186,14 @@ def counters() -> list[str]:
 def config_options() -> list[str]:
     """The options of a configuration, table by table, each with its variable."""
     lines: list[str] = []
+    head = ["Option and variable", "Default", "Means"]
     for section in (*SECTIONS, CONNECTION):
         title = f"[[{section.name}]]" if section is CONNECTION else f"[{section.name}]"
         rows = [_config_row(option) for option in section.options()]
-        head = ["Option and variable", "Default", "Means"]
         lines += [f"## `{title}`", "", *_table(head, rows), ""]
-    return lines
+    told = of_verdicts()
+    row = [f"`{told['name']}`", "", f"{told['text']} *Form: {told['form']}.*"]
+    return [*lines, f"## `[{told['section']}]`", "", *_table(head, [row]), ""]
 
 
 def _config_row(option: Option) -> list[str]:

@@ -45,7 +45,7 @@ from dromos.snapshot import Census, Counters, Snapshot, Vitals
 
 if TYPE_CHECKING:
     from dromos.config import Config
-    from dromos.service.run import run
+    from dromos.service.launch import run
 
 __all__ = [
     "AuthStrategy",
@@ -91,7 +91,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_LATER = {"Config": "dromos.config", "run": "dromos.service.run"}
+_LATER = {"Config": "dromos.config", "run": "dromos.service.launch"}
 """Imported when they are asked for: most programs that embed a bridge have no use for them."""
 
 

@@ -71,13 +71,26 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The target without its query, percent-encoding kept."""
-        return urlsplit(self.target).path
+        """The target without its query, percent-encoding kept; empty if it can't be told."""
+        return _split(self.target)[0]
 
     @property
     def query(self) -> list[tuple[str, str]]:
         """The query's names and values, decoded, in order."""
-        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+        return parse_qsl(_split(self.target)[1], keep_blank_values=True)
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Return a target's path and its query."""
+    if target.startswith("/"):
+        # No URL, but a path from the root (RFC 9112, 3.2.1): `//livez` names no host.
+        path, _, query = target.partition("?")
+        return path, query
+    try:
+        parts = urlsplit(target)  # a whole URL, as for a proxy (RFC 9112, 3.2.2)
+    except ValueError:
+        return "", ""
+    return parts.path, parts.query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

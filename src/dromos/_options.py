@@ -20,6 +20,7 @@ __all__ = [
     "check_verdicts",
     "look_up",
     "per_second",
+    "port_number",
     "resolve",
     "whole",
 ]
@@ -131,6 +132,20 @@ def whole(name: str, value: object, *, least: int) -> int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def port_number(name: str, value: object) -> int:
+    """Return the number of a port to listen on, checked; 0 is any that is free.
+
+    Raises:
+        TypeError: If it is not an int.
+        ValueError: If there is no such port.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not 0 <= value <= 65535:
+        raise ValueError(f"{name} must be 0 to 65535, not {value}")
     return value
 
 

@@ -45,7 +45,7 @@ from dromos.connection import (
     DisconnectCallback,
     RefreshCallback,
 )
-from dromos.errors import BridgeError
+from dromos.errors import BridgeError, Closed
 from dromos.events import BridgeEvent
 from dromos.group import Group
 from dromos.interfaces import (
@@ -174,10 +174,8 @@ class Bridge:
         _check_part("tokens", tokens, "get_token")
         if dialer is not None:
             _check_part("dialer", dialer, "dial")
-        if on_event is not None and not callable(on_event):
-            raise TypeError(f"on_event must be callable, not {type(on_event).__name__}")
-        if inspect.iscoroutinefunction(on_event):
-            raise TypeError("on_event must be a plain function, not async def: nobody awaits it")
+        if on_event is not None:
+            _check_observer("on_event", on_event)
         check_verdicts(verdicts)
         self._options = SessionOptions(
             retry_policy=RetryPolicy() if retry_policy is None else retry_policy,
@@ -251,9 +249,21 @@ class Bridge:
         if options.get("logger") is None:
             options["logger"] = json_logger(labels)
         bridge = cls(tokens, **options)
-        bridge._observers.append(metrics.on_event)
+        bridge.observe(metrics.on_event)
         metrics.watch(bridge)
         return bridge
+
+    def observe(self, observer: Observer) -> None:
+        """Have another observer called with each event from now on, besides `on_event`.
+
+        Args:
+            observer: As for `on_event`.
+
+        Raises:
+            TypeError: If it can't be called, or is `async def`.
+        """
+        _check_observer("observer", observer)
+        self._observers.append(observer)
 
     async def maintain_websocket(
         self,
@@ -369,7 +379,7 @@ class Bridge:
         """
         turnstile = Turnstile(per_second("attempt_rate", attempt_rate))
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         group = Group(begin=functools.partial(self._begin_in, turnstile), run=self._run)
         self._groups.add(group)
         return group
@@ -519,7 +529,7 @@ class Bridge:
         policy, limits = self._resolved(options, callbacks.on_token_refresh is not None)
         self._check_endpoint(endpoint, limits.allow_insecure_transport, depth=depth)
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         return _Plan(
             connection_id=connection_id,
             endpoint=endpoint,
@@ -549,7 +559,7 @@ class Bridge:
 
     def _begin(self, plan: "_Plan", turnstile: Turnstile | None = None) -> Session:
         if self._closed:
-            raise RuntimeError("the bridge is closed")
+            raise Closed("the bridge is closed")
         self._numbers += 1
         session = Session(
             number=self._numbers,
@@ -705,6 +715,14 @@ def _check_part(name: str, part: object, *methods: str) -> None:
     if isinstance(part, type) or lacking:
         what = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
         raise TypeError(f"{name} must be an object with {' and '.join(methods)}, not {what}")
+
+
+def _check_observer(name: str, observer: object) -> None:
+    if not callable(observer):
+        raise TypeError(f"{name} must be callable, not {type(observer).__name__}")
+    call = getattr(observer, "__call__", None)  # noqa: B004 - what it is, not whether it is
+    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(call):
+        raise TypeError(f"{name} must be a plain function, not async def: nobody awaits it")
 
 
 def _observers(

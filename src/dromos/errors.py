@@ -230,3 +230,11 @@ class SendBufferFull(BridgeError):
 
 class ReceivePaused(BridgeError):
     """Reading is paused, so an answer could not arrive."""
+
+
+class Closed(RuntimeError):
+    """What is closed begins nothing more: a bridge that is being drained, or its group.
+
+    To whoever calls it is a `RuntimeError`, as documented; a service that stops has to tell
+    it from those of the program.
+    """

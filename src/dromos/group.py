@@ -11,7 +11,7 @@ from dromos._driver import Session, end
 from dromos._driver.endpoint import Veiled
 from dromos._options import SessionOptions
 from dromos._streams import Failures, FailureStream, log_failure
-from dromos.errors import PermanentError
+from dromos.errors import Closed, PermanentError
 from dromos.interfaces import Endpoint, Handler
 from dromos.model import Seconds, SessionFailure, seconds
 from dromos.snapshot import Snapshot
@@ -200,7 +200,7 @@ class Group:
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
         if self._is_closed:
-            raise RuntimeError("the group is closed")
+            raise Closed("the group is closed")
         if self._loop is None:
             raise RuntimeError("enter the group first: async with bridge.supervise() as group")
         if self._loop is not asyncio.get_running_loop():

@@ -15,6 +15,11 @@ from tests.driver.harness import Notes, Stage, Tokens, until
 URL = "wss://far.example/ws"
 
 
+class Awaited:
+    async def __call__(self, event: object) -> None:
+        raise AssertionError("nobody awaits it")
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -22,6 +27,7 @@ URL = "wss://far.example/ws"
         ({"metrics": object()}, TypeError),
         ({"on_event": 3}, TypeError),
         ({"on_event": asyncio.sleep}, TypeError),
+        ({"on_event": Awaited()}, TypeError),
         ({"dialer": object()}, TypeError),
         ({"retry_policy": "often"}, TypeError),
         ({"verdicts": 1008}, TypeError),
@@ -230,3 +236,9 @@ def test_a_strategys_settings_can_not_be_changed_behind_its_back() -> None:
     assert "X-Api-Key" == strategy.config["header_name"]
     with pytest.raises(TypeError):
         strategy.config["header_name"] = "Host"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("observer", [None, 3, asyncio.sleep, Awaited()])
+def test_what_can_not_observe_is_refused(observer: Any) -> None:
+    with pytest.raises(TypeError, match=r"^observer must be "):
+        Bridge(Tokens()).observe(observer)

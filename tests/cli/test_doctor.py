@@ -79,3 +79,19 @@ async def test_wrong_usage_is_named_before_anything_is_opened(arguments, said):
 
     assert (2, "") == (status, out)
     assert said in err
+
+
+async def test_what_the_user_s_source_raises_is_told_with_the_traceback_of_that(tmp_path):
+    (tmp_path / "mine.py").write_text("raise LookupError('init')\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dromos", "doctor", "ws://127.0.0.1:1", "--provider", "mine:Vault"),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+
+    lines = err.decode().splitlines()
+    assert 1 == process.returncode
+    assert "dromos: mine:Vault raised LookupError: init" == lines[0]
+    assert ["mine.py"] == [line.split('"')[1].split("/")[-1] for line in lines if "  File " in line]

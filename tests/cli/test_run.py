@@ -112,6 +112,8 @@ async def test_the_command_line_goes_before_the_environment_and_that_before_the_
 
 # --- What is wrong --------------------------------------------------------------------------------
 
+CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
+
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
@@ -119,11 +121,24 @@ async def test_the_command_line_goes_before_the_environment_and_that_before_the_
         (("run", f"{AGENTS}:return_at_once"), 78, "say once where tokens come from"),
         (
             ("run", f"{AGENTS}:Agent", "--token-env", "T"),
-            2,
-            "a handler needs a connection: say --connection-id and --url",
+            78,
+            "(--connection-id and --url), or [[connections]] in a file",
         ),
+        (("run",), 78, "a handler needs a connection: say connection_id and endpoint_url"),
         (("run", f"{AGENTS}:Agent", "--connection-id", "c"), 78, "a connection lacks its url"),
-        (("run", f"{AGENTS}:MESSAGE", "--token-env", "T"), 2, "not str"),
+        (("run", f"{AGENTS}:MESSAGE", "--token-env", "T"), 78, f"the agent {AGENTS}:MESSAGE: run"),
+        (
+            ("run", f"{AGENTS}:Nothing", *CONNECTED),
+            78,
+            f"the agent {AGENTS}:Nothing: a handler has on_connect",
+        ),
+        (("run", "--colour"), 2, "No such option"),
+        (
+            ("run", f"{AGENTS}:return_at_once", *CONNECTED),
+            78,
+            f"--url is for a handler; {AGENTS}:return_at_once takes a bridge",
+        ),
+        (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
@@ -175,10 +190,24 @@ async def test_what_the_user_s_code_raises_is_told_with_the_traceback_of_that(pl
     assert 1 == it.told.count("  File ")
 
 
+async def test_what_is_run_may_raise_what_it_likes_and_is_no_configuration_for_it(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class Vault:\n"
+        "    async def get_token(self, name): ...\n"
+        "    async def aclose(self):\n        raise ValueError('closing')\n"
+    )
+    command = ("run", f"{AGENTS}:return_at_once", "--provider", "mine:Vault")
+    async with dromos(*command, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 1 == status, it.told
+    assert "Traceback" in it.told
+    assert "ValueError: closing" in it.told
+
+
 async def test_a_class_that_wants_arguments_is_told_to(tmp_path):
     (tmp_path / "mine.py").write_text("class Agent:\n    def __init__(self, name): ...\n")
-    more = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localhost")
-    async with dromos("run", "mine:Agent", *more, cwd=tmp_path) as it:
+    async with dromos("run", "mine:Agent", *CONNECTED, cwd=tmp_path) as it:
         status = await it.end()
 
     assert 1 == status
@@ -220,6 +249,11 @@ async def test_every_option_is_listed_for_people():
     assert "      DROMOS_PING_INTERVAL" in it.lines
     assert "  message_size_limit = 1048576 bytes" in it.lines
     assert "[[connections]]" in it.lines
+    listed = it.lines[it.lines.index("[[connections]]") :]
+    assert "refresh_buffer, renewal" in " ".join(listed)
+    assert "max_concurrent_dials" not in " ".join(listed)
+    assert "[verdicts]" in listed
+    assert '"permanent"' in listed[listed.index("[verdicts]") + 1]
 
 
 async def test_every_option_is_listed_for_programs():
@@ -231,7 +265,11 @@ async def test_every_option_is_listed_for_programs():
     told = json.loads("\n".join(it.lines))
     keys = [f"{each['section']}.{each['name']}" for each in told]
     assert 0 == status
-    assert [option.key for each in (*SECTIONS, CONNECTION) for option in each.options()] == keys
+    options = [option for each in (*SECTIONS, CONNECTION) for option in each.options()]
+    assert [*(option.key for option in options), "verdicts.CODE"] == keys
+    own = {each["name"] for each in told if each["per_connection"]}
+    assert {"ping_interval", "refresh_buffer"} < own
+    assert "max_concurrent_dials" not in own
     interval = next(each for each in told if each["name"] == "ping_interval")
     assert (20.0, "s", "DROMOS_PING_INTERVAL") == (
         interval["default"],
@@ -288,6 +326,14 @@ CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
             ", line 6: [[connections]] handler os:sep: a handler has on_connect",
         ),
         (
+            "[service]\nrecord = '/no/run.jsonl'\n",
+            ", line 2: [service] record '/no/run.jsonl' can't be written to: No such file",
+        ),
+        (
+            "[service]\nrecord = '/'\n",
+            ", line 2: [service] record '/' can't be written to: Is a directory",
+        ),
+        (
             "[dialer]\nca_file = '/no'\n",
             ", line 2: [dialer] ca_file /no can't be used",
         ),
@@ -302,6 +348,29 @@ async def test_a_check_refuses_what_a_run_would_refuse_at_once(text, said, tmp_p
     assert 78 == status, it.told
     assert it.told.startswith(f"dromos: f.toml{said}"), it.told
     assert 1 == len(it.log)
+
+
+async def test_a_check_asks_for_what_a_health_port_needs(tmp_path):
+    (tmp_path / "f.toml").write_text("[service]\n\nhealth_port = 0\n")
+    code = (
+        "import sys; sys.modules['h11'] = None; sys.argv[1:] = ['config', '--check', 'f.toml']\n"
+        "from dromos.cli import main; main()"
+    )
+    async with process("-c", code, cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    said = '[service] health_port needs: pip install "dromos[service]"'
+    assert [f"dromos: f.toml, line 3: {said}"] == it.log
+
+
+async def test_a_check_leaves_no_recording_behind(tmp_path):
+    (tmp_path / "f.toml").write_text("[service]\nrecord = 'run.jsonl'\n")
+    async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 0 == status, it.told
+    assert not (tmp_path / "run.jsonl").exists()
 
 
 async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path):

@@ -215,7 +215,7 @@ async def test_what_passes_is_1_and_what_stays_is_78(server: TokenServer):
         (("--provider", "nonsense"), "MODULE:NAME"),
         (("--provider", "no.such:thing"), "can't be imported"),
         (("--provider", "os:path"), "has no get_token"),
-        (("--token-env", "not a name"), "name must be"),
+        (("--token-env", "not a name"), "--token-env must be"),
     ],
 )
 async def test_what_is_asked_for_wrongly_is_refused_in_words(

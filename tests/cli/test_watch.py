@@ -12,6 +12,7 @@ from rich.console import Console
 
 from dromos import Bridge, Handler
 from dromos.cli import watch_ask
+from dromos.cli.watch import pause
 from dromos.cli.watch_ask import Port, address
 from dromos.cli.watch_sessions import read, with_rates
 from dromos.cli.watch_table import plain, table
@@ -141,6 +142,32 @@ async def test_a_terminal_gets_a_live_table():
     assert b"2 sessions" in shown
 
 
+async def test_a_terminal_keeps_the_message_that_nobody_answers(unused_tcp_port):
+    master, slave = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dromos", "watch", str(unused_tcp_port)),
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "20"},
+        stdout=slave,
+        stderr=slave,
+    )
+    status = await process.wait()
+    os.close(slave)
+    shown = await asyncio.to_thread(os.read, master, 65536)
+    os.close(master)
+
+    _, left, after = shown.rpartition(b"\x1b[?1049l")  # leaves the screen of its own, if it took it
+    assert 1 == status
+    assert left
+    assert b"can't be reached" in after
+
+
+async def test_a_host_that_is_no_name_is_an_error():
+    status, _, err = await watch("a..b", "--once")
+
+    assert 1 == status
+    assert "http://a..b/sessions can't be reached: this is no name of a host" in err
+
+
 # --- The parts ------------------------------------------------------------------------------------
 
 
@@ -157,6 +184,14 @@ def session(number, state="open", **more):
 
 def answer(*sessions, now=1000.0, **more):
     return {"now": now, "version": "1", "ready": True, "sessions": list(sessions), **more}
+
+
+@pytest.mark.parametrize(
+    ("took", "answered", "seconds"),
+    [(0.02, True, 0.98), (0.5, True, 10.0), (5.0, False, 0.0), (0.1, False, 0.9)],
+)
+def test_a_process_is_spared_when_its_answers_cost_it_something(took, answered, seconds):
+    assert pytest.approx(seconds) == pause(1.0, took=took, answered=answered)
 
 
 def test_those_with_trouble_come_first_and_the_rest_is_counted():
@@ -183,15 +218,18 @@ def test_a_session_is_told_in_words():
                 token_expires_at=990.0,
                 latency=0.012,
                 link=7,
+                link_since=940.0,
                 next_link=8,
             )
         )
     )
-    _, _, row = plain(told, limit=9)
+    _, head, row = plain(told, limit=9)
 
     assert "expired" in row
     assert "in 4.2 s" in row
     assert "7 > 8" in row
+    assert "60 s" in row
+    assert "age" in head.split()
     assert "12 ms" in row
     assert r"refused\x1b[31m with 503 (4 failed in a row)" in row
 
@@ -259,10 +297,21 @@ def test_a_port_is_written_in_several_ways(written, meant):
     assert meant == address(written)
 
 
-@pytest.mark.parametrize("written", ["", "ftp://h", "http://", "h:port", "a b", "h:1\n"])
+@pytest.mark.parametrize(
+    "written",
+    ["", "ftp://h", "http://", "h:port", "a b", "h:1\n", "1.2.3.400", "[::1]x", "\xad:1", "h?x=1"],
+)
 def test_what_is_no_port_is_refused(written):
     with pytest.raises(ValueError, match="no health port"):
         address(written)
+
+
+@pytest.mark.parametrize("written", ["me:Xq7-canary@127.0.0.1:1", "me:Xq7-canary@h:port"])
+async def test_a_password_is_not_repeated(written):
+    _, out, err = await watch(written, "--once")
+
+    assert "127.0.0.1:1" in err or "no health port" in err
+    assert "canary" not in out + err
 
 
 async def test_all_pages_are_asked_for(monkeypatch):

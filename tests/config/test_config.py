@@ -1,5 +1,8 @@
 """What a file and the environment say, which of them goes first, and where they are wrong."""
 
+import sys
+import traceback
+
 import pytest
 
 from dromos import Bridge, BridgeError, Config, Outbox, RetryPolicy, Verdict
@@ -136,6 +139,15 @@ def test_the_program_goes_before_both(write):
     assert config.with_service(health_port=None).service.health_port is None
 
 
+def test_what_a_connection_says_of_its_own_session_goes_before_all(write):
+    config = read(write(WHOLE + "ping_interval = '7s'\n"), DROMOS_PING_INTERVAL="40")
+
+    assert 40 == config.options["ping_interval"]
+    assert [{}, {"refresh_buffer": 60.0, "ping_interval": 7.0}] == [
+        each.options for each in config.connections
+    ]
+
+
 def test_the_environment_alone_is_enough():
     config = Config.from_env(
         environ={
@@ -208,9 +220,39 @@ def test_a_source_that_can_not_work_is_a_configuration_error(settings, problem):
         Config(tokens=TokenSettings(**settings)).source()
 
 
-def test_a_refusal_calls_the_gateway_what_the_option_is_called():
-    with pytest.raises(ConfigError, match=r"^gateway must start with http"):
-        Config(tokens=TokenSettings(gateway="ftp://x")).source()
+@pytest.mark.parametrize("missing", ["jwt", "cryptography", None])
+def test_a_private_key_that_can_not_sign_is_a_configuration_error(missing, tmp_path, monkeypatch):
+    (tmp_path / "key.pem").write_text("a secret that is no key")
+    if missing is None:
+        pytest.importorskip("jwt", reason="needs the extra jwt")
+    else:
+        monkeypatch.setitem(sys.modules, missing, None)
+    settings = TokenSettings(
+        issuer="https://login.example", client_id="a", private_key_file=str(tmp_path / "key.pem")
+    )
+    problem = "private_key is no PEM" if missing is None else r'pip install "dromos\[jwt\]"'
+
+    with pytest.raises(ConfigError, match=f"^private_key_file can't be used: .*{problem}") as told:
+        Config(tokens=settings).source()
+
+    assert "no key" not in "".join(traceback.format_exception(told.value))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"gateway": "ftp://x"}, "gateway must start with http"),
+        ({"token_env": "a token"}, "token_env must be of letters"),
+        ({"token_file": "/tmp/a\0b"}, "token_file must"),
+        (
+            {"issuer": "https://a", "client_id": "a", "refresh_store": "/nowhere/at/all"},
+            "refresh_store must be in a directory that exists",
+        ),
+    ],
+)
+def test_a_refusal_calls_an_option_what_it_is_called(settings, problem):
+    with pytest.raises(ConfigError, match=f"^{problem}"):
+        Config(tokens=TokenSettings(**settings)).source()
 
 
 def test_a_provider_that_raises_is_no_configuration_error(tmp_path, monkeypatch):
@@ -247,6 +289,11 @@ headers = {{ Authorization = {{ env = "OUR_KEY" }}, Cookie = {{ file = "{tmp_pat
     assert "from a variable" in str(vars(dialer))
     assert "from a file" in str(vars(dialer))
     assert "from a" not in repr(config)
+
+
+def test_an_engine_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match='engine must be "picows" or "websockets"'):
+        DialerSettings(engine="picow")
 
 
 def test_an_engine_is_chosen(write):

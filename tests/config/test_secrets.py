@@ -67,6 +67,9 @@ def test_settings_of_a_program_show_none():
         repr(ConnectionSettings(id="one", url=f"wss://far.example/ws?key={SECRET}")),
         repr(DialerSettings(proxy=f"http://me:{SECRET}@proxy", headers={"Authorization": SECRET})),
         repr(TokenSettings(client_secret_env="OUR_SECRET")),
+        repr(TokenSettings(gateway=f"http://me:{SECRET}@gateway.example")),
+        repr(TokenSettings(issuer=f"https://me:{SECRET}@login.example")),
+        repr(TokenSettings(token_url=f"https://login.example/token?key={SECRET}")),
     ]
 
     assert SECRET not in "".join(shown)

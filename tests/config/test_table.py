@@ -8,7 +8,7 @@ from dromos import Bridge, Outbox, RetryPolicy
 from dromos._options import SessionOptions
 from dromos.config.table import CONNECTION, SECTIONS
 from dromos.dialers import PicowsDialer
-from dromos.service.run import RunOptions
+from dromos.service.launch import RunOptions
 
 ONLY_IN_PROGRAMS = {"tokens", "logger", "metrics", "on_event", "dialer", "dedupe"}
 """What only a program can give: objects of Python."""

@@ -1,5 +1,6 @@
 """The tables of the reference say what the code does, and a row without a source is refused."""
 
+import json
 import logging
 import re
 from typing import Any
@@ -117,3 +118,13 @@ def test_every_table_is_on_a_page():
     asked = {name for page in PAGES for name in re.findall(r"```\{from-code\} (\S+)", page.text)}
 
     assert set(tables.TABLES) == asked
+
+
+def test_the_options_of_a_configuration_are_those_that_the_command_lists():
+    from dromos.cli.config import as_json
+
+    text = "\n".join(tables.TABLES["config-options"]())
+    told = json.loads(as_json())
+
+    assert all(f"| `{each['name']}`" in text for each in told)
+    assert {each["section"] for each in told} == set(re.findall(r"^## `\[+(\w+)", text, re.M))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import threading
 import time
 
 import dromos
@@ -70,6 +71,15 @@ class Wrong(Agent):
         raise LookupError(message)
 
 
+class Cancelled(Agent):
+    """Ends its session as nobody should: from outside, without being told to stop."""
+
+    async def on_connect(self, send):
+        for task in asyncio.all_tasks():
+            if task.get_name() == "dromos-c-1":
+                task.cancel()
+
+
 class Stuck(Agent):
     """Will not be cancelled."""
 
@@ -84,6 +94,17 @@ class InThread(Agent):
 
     async def on_message(self, message):
         await asyncio.to_thread(time.sleep, 60)
+
+
+class WithThread(Agent):
+    """Has begun a thread that nobody ends, and for which Python waits at its exit."""
+
+    async def on_message(self, message):
+        threading.Thread(target=time.sleep, args=(60,), name="forgotten").start()
+
+
+class Nothing:
+    """Has none of a handler's methods."""
 
 
 def make():
@@ -124,12 +145,38 @@ async def wait_for_ever(bridge):
         tell("cancelled")
 
 
+async def begin_another(bridge):
+    """Begin another session as soon as one has ended, and fall over that."""
+    await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+    await bridge.maintain_websocket("c-2", sys.argv[-1], Agent())
+
+
+async def supervise_another(bridge):
+    async with bridge.supervise() as group:
+        await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+        group.start("c-2", sys.argv[-1], Agent())
+
+
+async def cancel_a_task(bridge):
+    """Cancel a task of its own once the session has ended, and await it as it is."""
+    task = asyncio.create_task(asyncio.sleep(99))
+    await bridge.maintain_websocket("c-1", sys.argv[-1], Agent())
+    task.cancel()
+    await task
+
+
 async def return_at_once(bridge):
     tell(repr(bridge))
 
 
 async def fail(bridge):
     raise LookupError("nothing found")
+
+
+async def cancel(bridge):
+    task = asyncio.create_task(asyncio.sleep(9))
+    task.cancel()
+    await task
 
 
 async def leave(bridge):

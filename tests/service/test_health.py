@@ -370,3 +370,20 @@ def test_a_wrong_argument_is_named(options, named):
 
     with pytest.raises((TypeError, ValueError), match=f"^{named} must be"):
         HealthServer(**{"bridge": Bridge(Never()), **options})
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/v1/token?a=1&a=2", "/v1/token", [("a", "1"), ("a", "2")]),
+        ("//v1/token?a=", "//v1/token", [("a", "")]),
+        ("//[?a=1", "//[", [("a", "1")]),
+        ("http://h/v1?a=1", "/v1", [("a", "1")]),
+        ("http://[?a=1", "", []),
+        ("*", "*", []),
+    ],
+)
+def test_a_target_is_a_path_or_a_whole_url(target, path, query):
+    request = Request(method="GET", target=target, headers=Headers(), body=b"", at=0.0)
+
+    assert (path, query) == (request.path, request.query)

@@ -153,7 +153,7 @@ async def test_a_real_bridge_is_shown_on_its_own_port(tmp_path):
 @needs_chromium
 async def test_those_with_trouble_come_first_with_what_became_of_them(tmp_path):
     sessions = [
-        session(1),
+        session(1, link_since=time.time() - 7200),
         session(
             2,
             "waiting",
@@ -167,10 +167,10 @@ async def test_those_with_trouble_come_first_with_what_became_of_them(tmp_path):
         waiting, well = Cells(await dom(url, tmp_path)).sessions
 
     assert ["c-2 wss://far.example/ws", "waiting"] == waiting[:2]
-    assert "expired" == waiting[5]
-    assert waiting[6].startswith("in 1")
-    assert "refused with 503 3 failed in a row" == waiting[9]
-    assert ["7", "12 ms"] == well[3:5]
+    assert "expired" == waiting[6]
+    assert waiting[7].startswith("in 1")
+    assert "refused with 503 3 failed in a row" == waiting[10]
+    assert ["7", "2 h 00 min", "12 ms"] == well[3:6]
 
 
 @needs_chromium

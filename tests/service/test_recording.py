@@ -11,7 +11,7 @@ import pytest
 from dromos.config import ConfigError
 from dromos.events import Connected
 from dromos.service.recording import Recording
-from tests.service.processes import agent, world
+from tests.service.processes import agent, process, world
 
 CONNECTED = Connected(connection_id="c-1", session=1, at=1.0, link=1, gap=None)
 
@@ -36,6 +36,24 @@ async def test_a_service_records_its_events_and_a_sample_each_second(tmp_path: P
     assert "bridge.session_started" == next(name for name in names if name != "bridge.sampled")
     assert "bridge.session_ended" == names[-1]
     assert (1, 1) == (samples[-1]["received"], samples[-1]["sent"])
+
+
+async def test_a_bridge_of_the_program_s_own_is_recorded_as_well(tmp_path: Path):
+    file = tmp_path / "run.jsonl"
+    async with world() as (gateway, far):
+        code = (
+            "import dromos\nfrom dromos.oauth import OAuthClient\n"
+            "async def main(bridge):\n"
+            f"    async with bridge.connect('c-1', {far.url!r}) as connection:\n"
+            "        await connection.wait_open()\n"
+            f"bridge = dromos.Bridge(OAuthClient({gateway.url!r}))\n"
+            f"dromos.run(main, bridge=bridge, record={str(file)!r})\n"
+        )
+        async with process("-c", code) as it:
+            assert 0 == await it.end(), it.told
+
+    names = [json.loads(line)["event"] for line in file.read_text().splitlines()]
+    assert {"bridge.connected", "bridge.session_ended"} <= set(names)
 
 
 def test_a_second_run_adds_to_what_the_first_one_has_recorded(tmp_path: Path):

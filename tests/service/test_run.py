@@ -1,12 +1,15 @@
 """`dromos.run` as processes of their own: signals, exit statuses, logs, and nothing lost."""
 
 import asyncio
+import inspect
 import json
+import os
 import signal
 import sys
 
 import pytest
 
+from dromos.config import Config, DialerSettings
 from tests.service.processes import agent, process, world
 from tests.service.support import ask
 
@@ -126,7 +129,14 @@ async def test_what_can_not_be_delivered_in_time_is_a_failure_that_is_said():
 
 
 @pytest.mark.slow  # the whole time to drain passes
-@pytest.mark.parametrize(("name", "holder"), [("Stuck", "Stuck.on_message"), ("InThread", "run")])
+@pytest.mark.parametrize(
+    ("name", "holder"),
+    [
+        ("Stuck", "Stuck.on_message"),
+        ("InThread", "run"),
+        ("WithThread", "thread forgotten"),
+    ],
+)
 async def test_what_will_not_end_ends_at_the_deadline_and_is_named(name, holder, loop):
     env = {"DROMOS_DRAIN_TIMEOUT": "1500ms", "DROMOS_LOOP": loop}
     async with world(echo=True) as (gateway, far), agent(name, gateway, far, **env) as it:
@@ -150,6 +160,8 @@ async def test_what_will_not_end_ends_at_the_deadline_and_is_named(name, holder,
     [
         ("return_at_once", 0, "<Bridge with 0 running sessions>"),
         ("fail", 1, "Traceback"),
+        ("cancel", 1, "ended by CancelledError"),
+        ("Cancelled", 1, "ended by CancelledError"),
         ("leave", 3, ""),
         ("give_up", 78, "I will have no"),
         ("Final", 78, "I will have no"),
@@ -183,6 +195,23 @@ async def test_a_gateway_that_refuses_for_good_is_78_and_one_that_is_down_is_not
             down = await it.end()
 
     assert (78, 1) == (refused, down)
+    ends = [line for line in it.log if "no token in 3 tries at the start" in line]
+    assert ["bridge.session_ended", None] == [json.loads(line).get("event") for line in ends]
+    assert json.loads(ends[-1])["message"].startswith("ended by PermanentError: no answer from")
+    assert "Traceback" not in it.told
+
+
+async def test_what_the_program_raised_is_told_with_its_traceback():
+    env = {"DROMOS_HANDLER_ERRORS": "raise"}
+    async with world(echo=True) as (gateway, far), agent("Wrong", gateway, far, **env) as it:
+        (await far.wait_for_link()).send("this")
+        status = await it.end()
+
+    assert 1 == status
+    ended = json.loads(it.log[-1])
+    assert ended["message"].startswith("ended by PermanentError: ")
+    assert "LookupError: this" in str(ended)
+    assert "in on_message" in str(ended)
 
 
 async def test_a_variable_that_can_not_work_is_78_and_named():
@@ -192,6 +221,20 @@ async def test_a_variable_that_can_not_work_is_78_and_named():
 
     assert 78 == status
     assert "DROMOS_PING_INTERVAL: ping_interval must be seconds" in it.told
+
+
+async def test_a_handler_without_a_connection_is_78_and_says_what_is_missing():
+    code = (
+        "import dromos; from tests.service.agents import Agent\n"
+        "class T:\n    async def get_token(self, _): ...\n"
+        "dromos.run(Agent(), tokens=T())\n"
+    )
+    async with process("-c", code) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert "a handler needs a connection" in it.told
+    assert "Traceback" not in it.told
 
 
 async def test_a_port_that_is_taken_is_a_failure_that_is_said():
@@ -213,6 +256,17 @@ async def test_what_never_ends_by_itself_is_cancelled_after_the_sessions_have_en
 
     assert 0 == status, it.told
     assert ["connected", "disconnected None", "cancelled", "run returned"] == it.lines
+
+
+@pytest.mark.parametrize("name", ["begin_another", "supervise_another", "cancel_a_task"])
+async def test_a_program_may_fall_over_the_stop_itself(name):
+    async with world() as (gateway, far), agent(name, gateway, far) as it:
+        await it.until_it_says("connected")
+        it.signal(signal.SIGTERM)
+        status = await it.end()
+
+    assert 0 == status, it.told
+    assert "run returned" in it.lines
 
 
 # --- Logs -----------------------------------------------------------------------------------------
@@ -322,15 +376,17 @@ class Tokens:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({}, "a handler needs a connection"),
         ({"connection_id": "c-1"}, "belong together"),
         ({"target": 7}, "not int"),
         ({"target": object}, "object has not"),
+        ({"target": lambda bridge: None}, "a function that takes a bridge connects by itself"),
         ({"health_port": "x"}, "health_port must be an int"),
         ({"drain_timeout": 0}, "drain_timeout must be more than 0"),
         ({"loop": "trio"}, "loop must be"),
         ({"ping_intervall": 3}, "ping_intervall"),
         ({"ping_interval": -3}, "ping_interval must be"),
+        ({"on_event": asyncio.sleep}, "on_event must be a plain function"),
+        ({"on_event": asyncio.sleep, "record": os.devnull}, "on_event must be a plain function"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_begins(options, problem):
@@ -352,3 +408,80 @@ def test_importing_the_library_loads_no_service():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]" == done.stdout.strip()
+
+
+class Closed(Tokens):
+    closed = 0
+
+    async def aclose(self):
+        self.closed += 1
+
+
+async def never_awaited():
+    raise AssertionError("nothing should have begun")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"target": 7}, TypeError),
+        ({"connection_id": "c-1", "endpoint_url": "wss://localhost"}, TypeError),
+        ({"ping_interval": -3}, ValueError),
+        ({"loop": "trio"}, ValueError),
+        ({"health_host": "a..b", "health_port": 0}, SystemExit),
+        ({"record": "/nowhere/at/all"}, SystemExit),
+        ({"config": Config(dialer=DialerSettings(ca_file="/nowhere.pem"))}, SystemExit),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing_open(options, error, tmp_path):
+    import dromos
+
+    tokens, coroutine, file = Closed(), never_awaited(), tmp_path / "run.jsonl"
+    usual = {"target": coroutine, "tokens": tokens, "record": str(file)}
+    with pytest.raises(error):
+        dromos.run(**{**usual, **options})
+
+    assert 1 == tokens.closed
+    assert inspect.CORO_CLOSED == inspect.getcoroutinestate(coroutine) or "target" in options
+    assert not file.exists() or "health_port" in options
+    coroutine.close()
+
+
+def test_a_source_that_can_not_be_closed_hides_no_error(caplog):
+    import dromos
+
+    class Stuck(Tokens):
+        async def aclose(self):
+            raise LookupError("closing")
+
+    with pytest.raises(TypeError, match="not int"):
+        dromos.run(7, tokens=Stuck())
+
+    assert "LookupError: closing" in caplog.text
+
+
+@pytest.mark.parametrize("said", ["program", "file", "neither"])
+async def test_a_configuration_error_is_logged_as_the_settings_say(said, tmp_path):
+    (tmp_path / "dromos.toml").write_text('[service]\nlog_format = "text"\n')
+    more = {
+        "program": "log_format='text'",
+        "file": "config=dromos.Config.from_toml('dromos.toml')",
+        "neither": "",
+    }[said]
+    async with process("-c", f"import dromos\ndromos.run(None, {more})", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert "a handler needs a connection" in it.log[0]
+    assert it.log[0].startswith("{") == (said == "neither")
+
+
+@pytest.mark.parametrize("first", ["dromos.run", "dromos.service.run"])
+def test_run_is_a_function_wherever_it_is_looked_up_first(first):
+    import subprocess
+
+    code = (
+        f"import dromos.service; {first}; from dromos.service import run\n"
+        "assert run is dromos.run is dromos.service.run, run"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

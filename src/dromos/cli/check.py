@@ -7,12 +7,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 from dromos.cli.token import fetch
-from dromos.config import Config, ConfigError, TokenSettings
-from dromos.config.reading import Document, read_file
+from dromos.config import Config, ConfigError, ServiceSettings, TokenSettings
+from dromos.config.reading import Document, option_named, read_file
 from dromos.errors import TokenError
 from dromos.oauth import EnvToken, FileToken
-from dromos.service.run import loop_factory
-from dromos.service.work import Unrunnable, handler_of
+from dromos.service.launch import loop_factory
+from dromos.service.recording import check_record
+from dromos.service.service import health_server
+from dromos.service.work import handler_of
 
 __all__ = ["check"]
 
@@ -28,7 +30,7 @@ def check(path: str) -> Config:
     document = read_file(Path(path))
     sys.path.insert(0, str(Path.cwd()))  # as `dromos run` has it
     with _placed(document, "service"):
-        loop_factory(config.service.loop)
+        _check_service(config.service)
     with _placed(document, "dialer"):
         # The dialer is built with it; what stands for the source is asked for nothing.
         config.bridge(EnvToken("NONE"))
@@ -40,6 +42,19 @@ def check(path: str) -> Config:
             with _placed(document, "connections", f"handler {connection.handler}", nth=nth):
                 handler_of(config, connection)
     return config
+
+
+def _check_service(settings: ServiceSettings) -> None:
+    """Refuse what the service could not be started with.
+
+    Raises:
+        ConfigError: If there is such.
+    """
+    loop_factory(settings.loop)
+    if settings.health_port is not None:
+        health_server()
+    if settings.record is not None:
+        check_record(settings.record)
 
 
 def _check_tokens(document: Document, config: Config) -> None:
@@ -65,12 +80,11 @@ def _placed(
     """
     try:
         yield
-    except (ConfigError, TokenError, Unrunnable) as error:
+    except (ConfigError, TokenError) as error:
         problem = error.problem if isinstance(error, ConfigError) else str(error)
         if not problem.startswith(subject):
             problem = f"{subject}: {problem}"
-        key = problem.partition(" ")[0].rstrip(":")
-        at_key = document.place(table, key, nth=nth)
-        place = document.place(table, nth=nth) if at_key.line is None else at_key
+        key = option_named(problem)
+        place = document.place(table, key, nth=nth)
         shown = f"[[{table}]]" if table == "connections" else f"[{table}]"
         raise place.error(f"{shown} {problem}", key=f"{table}.{key}") from error

@@ -11,8 +11,9 @@ from typing import Any, Final
 import click
 
 from dromos._driver.endpoint import check_url
-from dromos.cli.flags import a_header, in_words_of_the_command
-from dromos.cli.sources import Misuse, Tokens, misuse_if, source, token_options
+from dromos.cli.flags import a_header
+from dromos.cli.sources import Tokens, misuse_if, source, token_options
+from dromos.cli.told import CLEAN, CONFIGURATION, FAILED, told
 from dromos.demo.words import escape
 from dromos.doctor.examine import STEPS, examine
 from dromos.doctor.finding import Finding, Report
@@ -20,7 +21,6 @@ from dromos.doctor.subject import Subject
 
 __all__ = ["doctor"]
 
-CLEAN, FAILED, CONFIGURATION, INTERRUPTED = 0, 1, 78, 130
 COLUMN: Final = max(map(len, STEPS))
 SIGNS: Final = {"pass": ("ok", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}
 
@@ -60,7 +60,7 @@ def doctor(
     mend.
     """
     tokens = Tokens.of(options)
-    try:
+    with told():
         report = asyncio.run(
             _examined(
                 lambda: _subject(url, tokens, header, subprotocol, proxy, ca),
@@ -68,10 +68,6 @@ def doctor(
                 tell=(lambda finding: None) if as_json else _print,
             )
         )
-    except Misuse as error:
-        raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(json.dumps(_as_json(report)))
     sys.exit(CLEAN if report.healthy else CONFIGURATION if report.hopeless else FAILED)

@@ -13,8 +13,10 @@ import click
 from dromos.cli.sources import Tokens
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.config.config import PREFIX
+from dromos.config.settings import WORDS
 from dromos.config.sources import WHICH, load, made
-from dromos.service.run import run
+from dromos.model import in_seconds
+from dromos.service.launch import run
 from dromos.service.work import Unrunnable, is_handler, takes_a_bridge
 
 __all__ = ["run_agent", "service_options"]
@@ -23,15 +25,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SERVICE: Final = tuple(each.name for each in fields(ServiceSettings))
 
+_USUAL: Final = ServiceSettings()
+
+
+def _one_of(name: str) -> str:
+    return f"{', '.join(WORDS[name])}; {getattr(_USUAL, name)} by default."
+
+
 _OPTIONS: Final = (
     click.option("--config", "path", metavar="FILE", help="Read options from this file, in TOML."),
     click.option("--url", metavar="URL", help="The far side, with --connection-id."),
     click.option("--health-port", metavar="PORT", help="Serve health there; 0 takes any."),
-    click.option("--health-host", metavar="ADDRESS", help="That port's address: 127.0.0.1."),
-    click.option("--drain-timeout", metavar="SECONDS", help="From the signal to the end: 25."),
-    click.option("--log-format", metavar="FORM", help="auto, text, json or none."),
-    click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
-    click.option("--loop", metavar="LOOP", help="auto, asyncio or uvloop."),
+    click.option(
+        "--health-host", metavar="ADDRESS", help=f"That port's address: {_USUAL.health_host}."
+    ),
+    click.option(
+        "--drain-timeout",
+        metavar="SECONDS",
+        help=f"From the signal to the end: {in_seconds(_USUAL.drain_timeout):g}.",
+    ),
+    click.option("--log-format", metavar="FORM", help=_one_of("log_format")),
+    click.option("--log-level", metavar="LEVEL", help=_one_of("log_level")),
+    click.option("--loop", metavar="LOOP", help=_one_of("loop")),
     click.option("--record", metavar="FILE", help="Add what happens there, for dromos timeline."),
 )
 
@@ -52,8 +67,7 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
 
     Raises:
         SystemExit: If the status is not 0.
-        ConfigError: If the configuration can't work.
-        click.UsageError: If the command line can't.
+        ConfigError: If the configuration can't work, or what is named can't be run.
         Raised: If what is named raises as it is imported or made.
     """
     flags = _flags(options)
@@ -68,20 +82,32 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
         source = _flag(error.source) if error.source in flags else error.source
         raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
+    target = None if name is None else _agent(name)
+    if options["url"] is not None and _takes_a_bridge(target):
+        raise ConfigError(f"--url is for a handler; {name} takes a bridge, and connects by itself")
     try:
-        run(None if name is None else _agent(name), config=config)
+        run(target, config=config)
     except Unrunnable as error:
-        said = str(error).replace("connection_id", "--connection-id")
-        raise click.UsageError(said.replace("endpoint_url", "--url")) from error
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"the agent {name}: {error}") from error
 
 
 def _agent(name: str) -> Any:
-    """Return what is to be run; what makes a handler does so under its name."""
-    found = load(name, "the agent")
-    makes_one = isinstance(found, type) or not (is_handler(found) or takes_a_bridge(found))
+    """Return what is to be run; what makes a handler does so under its name.
+
+    Raises:
+        ConfigError: If there is no such object.
+        Raised: If its module raises as it is imported.
+    """
+    try:
+        found = load(name, "the agent")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    makes_one = isinstance(found, type) or not (is_handler(found) or _takes_a_bridge(found))
     return partial(made, name, found) if callable(found) and makes_one else found
+
+
+def _takes_a_bridge(target: Any) -> bool:
+    return callable(target) and not is_handler(target) and takes_a_bridge(target)
 
 
 def _flags(options: dict[str, Any]) -> dict[str, str]:
@@ -91,8 +117,8 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
     for name, value in tokens.said().items():
-        said[name] = value if isinstance(value, str) or value is None else ",".join(value)
-    return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value}
+        said[name] = value if isinstance(value, str) or value is None else ",".join(value) or None
+    return {f"{PREFIX}{name}".upper(): value for name, value in said.items() if value is not None}
 
 
 def _overlaid(flags: dict[str, str]) -> dict[str, str]:

@@ -107,7 +107,11 @@ class Misuse(Exception):
 
 @contextlib.contextmanager
 def misuse_if(is_so: bool) -> Generator[None, None, None]:
-    """Call what arguments are refused with a misuse, if nothing has been done yet."""
+    """Call what arguments are refused with a misuse, if nothing has been done yet.
+
+    Raises:
+        Misuse: In place of a `ValueError` or `TypeError`, if that is so.
+    """
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -123,6 +127,7 @@ def source(tokens: Tokens) -> TokenProvider | TokenSource:
         click.UsageError: If `--connection-id` is missing.
         ValueError: If it means none or several, or an option has a value that can't work.
         TypeError: If what `--provider` names is no source.
+        Raised: If it raises as it is imported or made.
     """
     found = config_source(tokens.settings)
     if tokens.settings.gateway is not None and not tokens.connection_id:

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 import click
 
-from dromos.demo.words import escape
+from dromos.cli.told import leave, say
 from dromos.timeline.fold import Story, fold
 from dromos.timeline.palette import Theme
 from dromos.timeline.picture import LEAST_WIDTH, MOST_PANELS, draw
@@ -17,8 +17,6 @@ from dromos.timeline.svg import to_svg
 from dromos.timeline.track import Track
 
 __all__ = ["timeline"]
-
-FAILED = 1
 
 
 @click.command()
@@ -67,9 +65,9 @@ def timeline(
         and (not session or track.session in session)
     ]
     if not chosen:
-        _leave(f"{recording} has no such session; it has {_some(story.tracks)}")
+        leave(f"{recording} has no such session; it has {_some(story.tracks)}")
     for track in chosen[MOST_PANELS:][:1]:
-        _say(
+        say(
             f"{len(chosen)} sessions are too many for one picture: drawn are the first "
             f"{MOST_PANELS}, before {track.connection!r}; --connection and --session choose"
         )
@@ -88,12 +86,12 @@ def _read(recording: str) -> Story:
             )
             story = fold(entries(stream, recording, problems), problems.note)
         except OSError as error:
-            _leave(f"{recording} can't be read: {error.strerror}")
+            leave(f"{recording} can't be read: {error.strerror}")
     for problem in problems:
-        _say(problem)
+        say(problem)
     if not story.tracks:
         seen = f"; its {problems.others} other lines are about something else"
-        _leave(f"{recording} has no event of a bridge{seen if problems.others else ''}")
+        leave(f"{recording} has no event of a bridge{seen if problems.others else ''}")
     return story
 
 
@@ -104,18 +102,9 @@ def _write(output: str, text: str) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        _leave(f"{output} can't be written: {error.strerror}")
+        leave(f"{output} can't be written: {error.strerror}")
 
 
 def _some(tracks: Sequence[Track]) -> str:
     names = [f"session {track.session} of {track.connection!r}" for track in tracks[:5]]
     return ", ".join(names) + (" and others" if len(tracks) > len(names) else "")
-
-
-def _say(text: str) -> None:
-    click.echo(f"dromos: {escape(text)}", err=True)
-
-
-def _leave(text: str) -> NoReturn:
-    _say(text)
-    sys.exit(FAILED)

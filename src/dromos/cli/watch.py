@@ -1,22 +1,21 @@
 """Shows the sessions of a running process: `dromos watch`."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
+from dromos.cli.told import leave, say, told
 from dromos.cli.watch_ask import Port, Unreachable, address
 from dromos.cli.watch_sessions import Round, with_rates
 from dromos.demo.words import escape
 
-__all__ = ["watch"]
+__all__ = ["pause", "watch"]
 
-FAILED, INTERRUPTED = 1, 130
 PLAIN_LIMIT: Final = 1000
 SHARE: Final = 20.0
 """A round that took long is followed by a pause so many times as long: the process that is
@@ -53,39 +52,45 @@ def watch(
     except ValueError as error:
         raise click.UsageError(escape(str(error))) from error
     try:
-        with Port(url) as asked:
+        with told(), Port(url) as asked:
             if as_json:
                 _follow(asked, _print_json, interval, once=once)
             elif plain or not sys.stdout.isatty():
                 _follow(asked, _plain_into(limit or PLAIN_LIMIT), interval, once=once)
             else:
                 _live(asked, limit, interval, once=once)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+    except Unreachable as error:
+        # Told out here: a live table has a screen of its own, which is gone with it.
+        leave(str(error))
 
 
 def _follow(port: Port, show: Show, interval: float, *, once: bool) -> None:
-    """Ask and show, over and over; a process that was there may be away for a while."""
+    """Ask and show, over and over; a process that was there may be away for a while.
+
+    Raises:
+        Unreachable: If it was not there in the beginning.
+    """
     before: Round | None = None
     while True:
         began = time.monotonic()
         try:
-            told = with_rates(port.ask(), before)
+            answer: Round | None = with_rates(port.ask(), before)
         except Unreachable as error:
             if before is None:
-                _leave(str(error))
+                raise
+            answer = None
             show(None, f"{error}; still asking")
         else:
-            show(told, "")
-            before = told
+            show(answer, "")
+            before = answer
         if once:
             return
-        took = time.monotonic() - began
-        time.sleep(max(interval - took, SHARE * took if took > interval / SHARE else 0.0))
+        time.sleep(pause(interval, took=time.monotonic() - began, answered=answer is not None))
+
+
+def pause(interval: float, *, took: float, answered: bool) -> float:
+    """Return the seconds until it is asked again; no answer costs it nothing."""
+    return max(interval - took, SHARE * took if answered and took > interval / SHARE else 0.0)
 
 
 def _live(port: Port, limit: int | None, interval: float, *, once: bool) -> None:
@@ -98,9 +103,9 @@ def _live(port: Port, limit: int | None, interval: float, *, once: bool) -> None
     last: Round | None = None
     with Live(console=console, auto_refresh=False, screen=not once) as live:
 
-        def show(told: Round | None, notice: str) -> None:
+        def show(answer: Round | None, notice: str) -> None:
             nonlocal last
-            last = told or last
+            last = answer or last
             assert last is not None, "nothing is shown before the first answer"
             fits = max(1, console.height - 4)
             live.update(table(last, limit=limit or fits, notice=escape(notice)), refresh=True)
@@ -113,26 +118,21 @@ def _plain_into(limit: int) -> Show:
 
     is_first = True
 
-    def show(told: Round | None, notice: str) -> None:
+    def show(answer: Round | None, notice: str) -> None:
         nonlocal is_first
-        if told is None:
-            click.echo(f"dromos: {escape(notice)}", err=True)
+        if answer is None:
+            say(notice)
             return
         if not is_first:
             click.echo()
         is_first = False
-        click.echo("\n".join(plain(told, limit=limit)))
+        click.echo("\n".join(plain(answer, limit=limit)))
 
     return show
 
 
-def _print_json(told: Round | None, notice: str) -> None:
-    if told is None:
+def _print_json(answer: Round | None, notice: str) -> None:
+    if answer is None:
         click.echo(json.dumps({"unreachable": notice}))
         return
-    click.echo(json.dumps({**asdict(told), "by_state": told.by_state()}))
-
-
-def _leave(text: str) -> NoReturn:
-    click.echo(f"dromos: {escape(text)}", err=True)
-    sys.exit(FAILED)
+    click.echo(json.dumps({**asdict(answer), "by_state": answer.by_state()}))

@@ -29,8 +29,9 @@ def address(text: str) -> str:
         text: `host:port`, `:port`, `port`, or a URL.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If it is none of these; the message shows no password.
     """
+    written = text
     if text.isascii() and text.isdigit():
         text = f":{text}"
     if text.startswith(":"):
@@ -39,10 +40,13 @@ def address(text: str) -> str:
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        is_one = is_one and not (parts.query or parts.fragment)
+        httpx2.URL(url)  # which is stricter, such as about names of hosts
+    except (ValueError, httpx2.InvalidURL):
         is_one = False
     if not is_one or not url.isprintable() or " " in url:
-        raise ValueError(f"{text!r} is no health port: give HOST:PORT or a URL")
+        shown = "this" if "@" in written else repr(written)
+        raise ValueError(f"{shown} is no health port: give HOST:PORT or a URL")
     return url.rstrip("/").removesuffix("/sessions")
 
 
@@ -54,7 +58,8 @@ class Port:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = f"{url}/sessions"
+        self._shown = _without_login(self._url)
         # The process that is asked is near; a proxy for the world outside is not meant.
         self._client = httpx2.Client(timeout=PATIENCE, trust_env=False, follow_redirects=False)
 
@@ -86,20 +91,29 @@ class Port:
         return whole
 
     def _page(self, offset: int) -> Round:
-        url = f"{self._url}/sessions"
+        shown = self._shown
         wanted = {"offset": str(offset), "limit": str(PAGE)}
         try:
-            answer = self._client.get(url, params=wanted)
+            answer = self._client.get(self._url, params=wanted)
             answer.raise_for_status()
-            told: Any = answer.json()
-            return read(told)
         except httpx2.HTTPStatusError as error:
             status = error.response.status_code
-            raise Unreachable(f"{url} answered {status}: is this a health port?") from error
+            raise Unreachable(f"{shown} answered {status}: is this a health port?") from error
         except httpx2.TimeoutException as error:
-            raise Unreachable(f"{url} did not answer within {PATIENCE:g} s") from error
+            raise Unreachable(f"{shown} did not answer within {PATIENCE:g} s") from error
         except httpx2.HTTPError as error:
-            raise Unreachable(f"{url} can't be reached: {error}") from error
+            raise Unreachable(f"{shown} can't be reached: {error}") from error
+        except UnicodeError as error:
+            raise Unreachable(f"{shown} can't be reached: this is no name of a host") from error
+        try:
+            told: Any = answer.json()
+            return read(told)
         except (ValueError, RecursionError) as error:
             why = str(error) if type(error) is ValueError else "its answer is no JSON"
-            raise Unreachable(f"{url} is no health port: {why}") from error
+            raise Unreachable(f"{shown} is no health port: {why}") from error
+
+
+def _without_login(url: str) -> str:
+    """Return a URL as it may be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -27,6 +27,7 @@ class Watched:
     state: str = ""
     since: float | None = None
     link: int | None = None
+    link_since: float | None = None
     next_link: int | None = None
     latency: float | None = None
     attempts: int = 0
@@ -136,6 +137,7 @@ def _session(told: Mapping[str, Any]) -> Watched:
         state=_text(told.get("state")),
         since=_number(told.get("since")),
         link=_whole(told.get("link")),
+        link_since=_number(told.get("link_since")),
         next_link=_whole(told.get("next_link")),
         latency=_number(told.get("latency")),
         attempts=_whole(told.get("attempts")) or 0,

@@ -19,6 +19,7 @@ COLUMNS: Final = (
     "state",
     "for",
     "link",
+    "age",
     "latency",
     "token",
     "next attempt",
@@ -107,8 +108,9 @@ def _cells(session: Watched, now: float) -> list[Cell]:
     return [
         Cell(escape(session.connection)),
         Cell(escape(session.state), STYLES.get(session.state, "yellow")),
-        Cell("" if session.since is None else duration(max(0.0, now - session.since))),
+        Cell(_age(session.since, now)),
         Cell(_link(session)),
+        Cell(_age(session.link_since, now)),
         Cell("" if session.latency is None else duration(session.latency)),
         _token(session.token_expires_at, now),
         Cell(_next(session.next_attempt_at, now), "yellow"),
@@ -116,6 +118,10 @@ def _cells(session: Watched, now: float) -> list[Cell]:
         Cell("" if session.sent_rate is None else rate(session.sent_rate)),
         Cell(escape(" ".join(error.split())) + failed, "dim" if session.state == "open" else ""),
     ]
+
+
+def _age(since: float | None, now: float) -> str:
+    return "" if since is None else duration(max(0.0, now - since))
 
 
 def _link(session: Watched) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from dromos.config.connections import try_out
-from dromos.config.errors import ConfigError
-from dromos.config.reading import Document, Written, nearest, options_of
+from dromos.config.reading import Document, Written, nearest, options_of, refused
 from dromos.config.sources import WHICH
-from dromos.config.table import SECTIONS, Option
+from dromos.config.table import SECTIONS, VERDICTS, Option
 from dromos.model import Outbox, RetryPolicy, Verdict
 from dromos.redaction import is_sensitive
 
@@ -33,7 +32,8 @@ class Assembly:
         try:
             return kind(**{name: one.value for name, one in written.items()})
         except (ValueError, TypeError) as error:
-            raise self._refused(section, written, error) from error
+            place = self._document.place(section)
+            raise refused(str(error), section, written, place) from error
 
     def written(self, section: str) -> dict[str, Written]:
         """Return what is written of a section's options, each one's last word."""
@@ -68,7 +68,8 @@ class Assembly:
         try:
             try_out(options)
         except (ValueError, TypeError) as error:
-            raise self._refused("bridge", written, error) from error
+            place = self._document.place("bridge")
+            raise refused(str(error), "bridge", written, place) from error
         return options
 
     def refuse_unknown_tables(self) -> None:
@@ -94,26 +95,15 @@ class Assembly:
         if not isinstance(table, dict):
             raise self._document.place("", "verdicts").error("verdicts must be a table")
         made: dict[int, Verdict] = {}
-        words = {verdict.name.lower(): verdict for verdict in Verdict}
         for code, word in cast("dict[str, object]", table).items():
             place = self._document.place("verdicts", code)
             if not (code.isascii() and code.isdigit()):
                 raise place.error("verdicts are by close code or HTTP status", key="verdicts")
-            if not isinstance(word, str) or word not in words:
-                said = f"{code} must be one of {', '.join(words)}"
+            if not isinstance(word, str) or word not in VERDICTS:
+                said = f"{code} must be one of {', '.join(VERDICTS)}"
                 raise place.error(said, key=f"verdicts.{code}")
-            made[int(code)] = words[word]
+            made[int(code)] = VERDICTS[word]
         return made
-
-    def _refused(
-        self, section: str, written: Mapping[str, Written], error: Exception
-    ) -> ConfigError:
-        """Return an error that says where the option is written that a class refuses."""
-        name = str(error).partition(" ")[0]
-        place = written[name].place if name in written else self._document.place(section)
-        if not place.source:
-            return ConfigError(str(error), key=section)
-        return place.error(str(error), key=f"{section}.{name}")
 
 
 def _refuse_secret(option: Option, written: Written) -> None:

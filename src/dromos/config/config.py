@@ -30,6 +30,8 @@ PREFIX: Final = "DROMOS_"
 class Config:
     """What a file, the environment and the program say; the program goes first, the file last.
 
+    Only what a connection says of its own session goes before all three.
+
         config = Config.from_toml("dromos.toml")
         bridge = config.bridge()
 
@@ -130,6 +132,7 @@ class Config:
 
         Raises:
             ConfigError: If the dialer or the source of tokens can't work.
+            BridgeError: If a `provider` raises as it is imported or made; its cause is that.
             TypeError: If an option has the wrong type, or there is none of that name.
             ValueError: If an option has a value that can't work.
         """

@@ -6,23 +6,15 @@ from typing import Any, Final, cast
 
 from dromos._driver.endpoint import check_url
 from dromos.bridge import Bridge
-from dromos.config.reading import Document, Place, Written, options_of
+from dromos.config.reading import Document, Place, Written, options_of, refused
 from dromos.config.settings import ConnectionSettings
-from dromos.config.table import CONNECTION, SECTIONS, Option
+from dromos.config.table import CONNECTION, PER_CONNECTION, Option
 
 __all__ = ["connections", "try_out"]
 
 _OURS: Final = tuple(CONNECTION.kinds)
 
-_BRIDGE: Final = next(section for section in SECTIONS if section.name == "bridge")
-
-_ENTRY: Final = replace(
-    CONNECTION,
-    kinds={
-        **CONNECTION.kinds,
-        **{name: kind for name, kind in _BRIDGE.kinds.items() if name != "max_concurrent_dials"},
-    },
-)
+_ENTRY: Final = replace(CONNECTION, kinds={**CONNECTION.kinds, **PER_CONNECTION})
 """What a connection may have in a file: its own, and options in place of the bridge's."""
 
 
@@ -78,9 +70,7 @@ def _made(
         check_url(own["url"], allow_insecure=bool(together.get("allow_insecure_transport")))
     except (ValueError, TypeError) as error:
         problem = str(error).replace("endpoint_url", "url")
-        name = problem.partition(" ")[0]
-        where = written[name].place if name in written else place
-        raise where.error(problem, key=f"connections.{name}") from None
+        raise refused(problem, "connections", written, place) from None
     return ConnectionSettings(**own, options=values)
 
 

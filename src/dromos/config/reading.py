@@ -11,7 +11,16 @@ from typing import Any, Final, cast
 from dromos.config.errors import ConfigError
 from dromos.config.table import CONNECTION, SECTIONS, Option, Section
 
-__all__ = ["Document", "Place", "Written", "options_of", "read_file", "variables"]
+__all__ = [
+    "Document",
+    "Place",
+    "Written",
+    "option_named",
+    "options_of",
+    "read_file",
+    "refused",
+    "variables",
+]
 
 _CLOSE: Final = 0.8
 """How alike an unknown variable is to a known one before it is taken for a slip.  Others are
@@ -25,12 +34,10 @@ class Place:
     Attributes:
         source: The file, or the variable.
         line: The line in the file, or None.
-        is_file: Whether others may read it who must not know a secret.
     """
 
     source: str
     line: int | None = None
-    is_file: bool = True
 
     def error(self, problem: str, *, key: str | None = None) -> ConfigError:
         """Return the error that names this place."""
@@ -69,14 +76,15 @@ class Document:
             raise ConfigError(f"this is not TOML: {problem}", source=name, line=line) from None
 
     def place(self, table: str, key: str | None = None, *, nth: int = 0) -> Place:
-        """Return where a key of a table is, or the table; without a line if it hides.
+        """Return where a key of a table is, or the table where it hides.
 
         Args:
             table: Its name; empty for the top of the file.
             key: The key, or None for the table's own line.
             nth: Which one of an array of tables.
         """
-        return Place(source=self.name, line=self._find(table, key, nth))
+        line = self._find(table, key, nth)
+        return Place(source=self.name, line=self._find(table, None, nth) if line is None else line)
 
     def _find(self, table: str, key: str | None, nth: int) -> int | None:
         current, seen = "", -1
@@ -94,6 +102,25 @@ class Document:
 def _begins(line: str, key: str | None) -> bool:
     """Whether a line begins with a key."""
     return key is not None and bool(re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]", line))
+
+
+def refused(problem: str, section: str, written: Mapping[str, Written], at: Place) -> ConfigError:
+    """Return the error that says where the option is written that a class refuses.
+
+    Args:
+        problem: The refusal, which begins with the option's name, as all of ours do.
+        section: The table that it is about.
+        written: What is written there.
+        at: Where that table is, for a refusal of more than one option.
+    """
+    name = option_named(problem)
+    place = written[name].place if name in written else at
+    return place.error(problem, key=f"{section}.{name}" if place.source else section)
+
+
+def option_named(problem: str) -> str:
+    """Return the option that a refusal begins with."""
+    return problem.partition(" ")[0].rstrip(":")
 
 
 def read_file(path: Path) -> Document:
@@ -149,7 +176,7 @@ def variables(prefix: str, environ: Mapping[str, str]) -> Iterator[tuple[Option,
             if variable is not None:
                 known.setdefault(variable, []).append(option)
     for name, text in environ.items():
-        place = Place(source=name, is_file=False)
+        place = Place(source=name)
         for option in known.get(name, ()):
             yield option, Written(value=read(option, text, place), place=place)
         if name in known or not name.startswith(prefix.upper()):

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from dromos._options import port_number
 from dromos.model import Seconds, seconds
 
-__all__ = ["ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
+__all__ = ["WORDS", "ConnectionSettings", "DialerSettings", "ServiceSettings", "TokenSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSettings:
     """Where tokens come from.  Secrets are only referred to: by a variable, or by a file.
+
+    Its `repr` shows no URL: one with a password is refused, but only by what it is given to.
 
     Attributes:
         gateway: Where the token gateway is, such as `"http://localhost:8081"`.  None
@@ -34,11 +37,11 @@ class TokenSettings:
         allow_insecure_transport: Whether `http://` may go to other machines.  Default False.
     """
 
-    gateway: str | None = None
+    gateway: str | None = field(default=None, repr=False)
     token_env: str | None = None
     token_file: str | None = None
-    issuer: str | None = None
-    token_url: str | None = None
+    issuer: str | None = field(default=None, repr=False)
+    token_url: str | None = field(default=None, repr=False)
     client_id: str | None = None
     client_secret_env: str | None = None
     client_secret_file: str | None = None
@@ -68,6 +71,9 @@ class DialerSettings:
         open_timeout: Seconds for DNS, TCP, TLS, proxy and upgrade together.  Default 15.
         happy_eyeballs_delay: Seconds after which the next address is tried beside those
             before it (RFC 8305).  Default 0.25.
+
+    Raises:
+        ValueError: If there is no such engine; all else is refused by the dialer itself.
     """
 
     engine: Literal["picows", "websockets"] = "picows"
@@ -79,6 +85,9 @@ class DialerSettings:
     user_agent: str | None = None
     open_timeout: Seconds = 15.0
     happy_eyeballs_delay: Seconds = 0.25
+
+    def __post_init__(self) -> None:
+        _check_word("engine", self.engine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +108,10 @@ class ServiceSettings:
         loop: `"auto"` (default) is `"uvloop"` where it is installed, and `"asyncio"` otherwise.
         record: A file to which everything that happens is added, as JSON lines that
             `dromos timeline` draws.  None (default) records nothing.
+
+    Raises:
+        TypeError: If a setting has the wrong type; the message names it.
+        ValueError: If a setting has a value that can't work; the message names it.
     """
 
     health_port: int | None = None
@@ -110,29 +123,31 @@ class ServiceSettings:
     record: str | None = None
 
     def __post_init__(self) -> None:
-        port = self.health_port
-        if port is not None:
-            if isinstance(port, bool) or not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"health_port must be an int or None, not {type(port).__name__}")
-            if not 0 <= port <= 65535:
-                raise ValueError(f"health_port must be 0 to 65535, not {port}")
+        if self.health_port is not None:
+            port_number("health_port", self.health_port)
         if not isinstance(self.health_host, str) or not self.health_host:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("health_host must be an address, as a str")
         if self.record is not None and (not isinstance(self.record, str) or not self.record):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("record must be the path of a file, as a str, or None")
         drain = seconds("drain_timeout", self.drain_timeout, above=0)
         object.__setattr__(self, "drain_timeout", drain)
-        for name, allowed in _WORDS.items():
-            if getattr(self, name) not in allowed:
-                wanted = " or ".join(f'"{word}"' for word in allowed)
-                raise ValueError(f"{name} must be {wanted}")
+        for name in ("log_format", "log_level", "loop"):
+            _check_word(name, getattr(self, name))
 
 
-_WORDS = {
+WORDS: Final = {
+    "engine": ("picows", "websockets"),
     "log_format": ("auto", "text", "json", "none"),
     "log_level": ("debug", "info", "warning", "error"),
     "loop": ("auto", "asyncio", "uvloop"),
 }
+"""The words that an option may be."""
+
+
+def _check_word(name: str, word: object) -> None:
+    if word not in WORDS[name]:
+        wanted = " or ".join(f'"{each}"' for each in WORDS[name])
+        raise ValueError(f"{name} must be {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +159,8 @@ class ConnectionSettings:
         url: Where the far side is, `ws://` or `wss://`.
         handler: What to do with it, as `"module:name"`: an object, or what makes one.  None
             (default): what `dromos run` is given.
-        options: Options of this session in place of the bridge's.  Default: none.
+        options: Options of this session in place of the bridge's, whoever said those: the
+            file, a variable or the program.  Default: none.
     """
 
     id: str

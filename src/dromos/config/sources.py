@@ -1,13 +1,15 @@
 """The source of tokens that settings mean, and other objects that they name."""
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 from dromos import oauth
+from dromos._proof import SigningKey
 from dromos.config.errors import Raised
 from dromos.config.settings import TokenSettings
 from dromos.interfaces import TokenProvider, TokenSource
@@ -42,12 +44,30 @@ def source(
         insecure = settings.allow_insecure_transport
         return oauth.OAuthClient(settings.gateway, allow_insecure_transport=insecure)
     if settings.token_env is not None:
-        return oauth.EnvToken(settings.token_env)
+        with _called("token_env", argument="name"):
+            return oauth.EnvToken(settings.token_env)
     if settings.token_file is not None:
-        return oauth.FileToken(settings.token_file)
+        with _called("token_file", argument="path"):
+            return oauth.FileToken(settings.token_file)
     if settings.provider is not None:
         return _provider(settings.provider)
     return _of_server(settings, os.environ if environ is None else environ)
+
+
+@contextlib.contextmanager
+def _called(option: str, *, argument: str) -> Generator[None, None, None]:
+    """Say of what is refused what the option is called, and not the argument.
+
+    Raises:
+        ValueError: In place of the refusal.
+    """
+    try:
+        yield
+    except ValueError as error:
+        problem = str(error)
+        if problem.startswith(f"{argument} "):
+            problem = f"{option}{problem.removeprefix(argument)}"
+        raise ValueError(problem) from error
 
 
 def load(name: str, what: str) -> Any:
@@ -125,9 +145,11 @@ def _of_server(settings: TokenSettings, environ: Mapping[str, str]) -> TokenProv
     elif settings.client_secret_file is not None:
         options["client_secret"] = _file("client_secret_file", settings.client_secret_file)
     if settings.private_key_file is not None:
-        options["private_key"] = _file("private_key_file", settings.private_key_file)
+        options["private_key"] = _key_file(settings.private_key_file)
     if settings.refresh_store is not None:
-        return oauth.RefreshToken(store=oauth.FileStore(settings.refresh_store), **options)
+        with _called("refresh_store", argument="path"):
+            store = oauth.FileStore(settings.refresh_store)
+        return oauth.RefreshToken(store=store, **options)
     return oauth.ClientCredentials(**options)
 
 
@@ -136,6 +158,19 @@ def _variable(name: str, environ: Mapping[str, str]) -> oauth.Secret:
     if not value:
         raise ValueError(f"the environment has no {name}, or it is empty")
     return oauth.Secret(value)
+
+
+def _key_file(path: str) -> Callable[[], oauth.Secret]:
+    """Return what reads a private key, tried out: one that can't sign does not begin to."""
+    read = _file("private_key_file", path)
+    try:
+        SigningKey(read().reveal())
+    except (ValueError, ImportError) as error:
+        problem = str(error)
+    else:
+        return read
+    # Out here, so that no traceback leads through what was read.
+    raise ValueError(f"private_key_file can't be used: {problem}")
 
 
 def _file(option: str, path: str) -> Callable[[], oauth.Secret]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from dromos.bridge import Bridge
 from dromos.config.settings import (
+    WORDS,
     ConnectionSettings,
     DialerSettings,
     ServiceSettings,
@@ -32,9 +33,9 @@ from dromos.config.values import (
     choice,
     optional,
 )
-from dromos.model import Outbox, RetryPolicy
+from dromos.model import Outbox, RetryPolicy, Verdict
 
-__all__ = ["CONNECTION", "SECTIONS", "Option", "Section"]
+__all__ = ["CONNECTION", "PER_CONNECTION", "SECTIONS", "VERDICTS", "Option", "Section"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +127,15 @@ _BRIDGE: Final = {
     "allow_insecure_transport": FLAG,
 }
 
+PER_CONNECTION: Final = {
+    name: kind for name, kind in _BRIDGE.items() if name != "max_concurrent_dials"
+}
+"""What a connection may have as well, for its own session.  There it goes before the bridge's
+option, whoever said that: the file, a variable or the program."""
+
+VERDICTS: Final = {verdict.name.lower(): verdict for verdict in Verdict}
+"""What the table `[verdicts]` may say of a close code or an HTTP status."""
+
 _RETRY: Final = {
     "min_backoff": DURATION,
     "max_backoff": DURATION,
@@ -166,7 +176,7 @@ _TOKENS: Final = {
 }
 
 _DIALER: Final = {
-    "engine": choice("picows", "websockets"),
+    "engine": choice(*WORDS["engine"]),
     "ca_file": TEXT,
     "proxy": SECRET_TEXT,
     "headers": HEADERS,
@@ -181,9 +191,9 @@ _SERVICE: Final = {
     "health_port": optional(PORT),
     "health_host": TEXT,
     "drain_timeout": DURATION,
-    "log_format": choice("auto", "text", "json", "none"),
-    "log_level": choice("debug", "info", "warning", "error"),
-    "loop": choice("auto", "asyncio", "uvloop"),
+    "log_format": choice(*WORDS["log_format"]),
+    "log_level": choice(*WORDS["log_level"]),
+    "loop": choice(*WORDS["loop"]),
     "record": optional(TEXT),
 }
 

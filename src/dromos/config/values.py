@@ -120,10 +120,7 @@ def _port(written: object) -> int:
             "must be a port, not a URL: Kubernetes sets such a variable for a Service of that "
             "name; enableServiceLinks: false in the pod keeps it from doing so"
         )
-    number = _count(written)
-    if not 0 <= number <= 65535:
-        raise ValueError(f"must be 0 to 65535, not {number}")
-    return number
+    return _count(written)
 
 
 def _flag(written: object) -> bool:

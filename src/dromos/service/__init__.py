@@ -4,12 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dromos.service.run import run
+    from dromos.service.launch import run
     from dromos.service.server import HealthServer
 
 __all__ = ["HealthServer", "run"]
 
-_HOME: Final = {"HealthServer": "dromos.service.server", "run": "dromos.service.run"}
+_HOME: Final = {"HealthServer": "dromos.service.server", "run": "dromos.service.launch"}
 """Imported when they are asked for: the server alone needs the extra `service`."""
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,8 +26,9 @@ _OTHERS: Final = tuple(str(Path(each).parent) for each in (asyncio.__file__, dro
 class Deadline:
     """Bounds the end of a process: nothing in Python ends a thread, or a task that won't.
 
-    The event loop waits for both when it closes, so that a service manager would have to kill
-    a process that had said it was stopped.  It is entered around the loop, and `set` in it.
+    The event loop waits for both when it closes, and Python for threads when it exits, so that
+    a service manager would have to kill a process that had said it was stopped.  It is entered
+    around the loop, and `set` in it.
     """
 
     def __init__(self) -> None:
@@ -43,17 +45,28 @@ class Deadline:
     ) -> None:
         self._is_over.set()
 
-    def set(self, within: float) -> None:
-        """Allow the process so many seconds from now; called once, on the loop."""
+    def set(self, within: float, *, until_exit: bool) -> None:
+        """Allow the process so many seconds from now; called once, on the loop.
+
+        Args:
+            within: Seconds.
+            until_exit: Whether it also holds for what Python waits for at its exit.  A main
+                thread that still runs then has other things to do, and is left alone.
+        """
         loop = asyncio.get_running_loop()
         watch = threading.Thread(
-            target=self._watch, args=(within, loop), name="dromos-deadline", daemon=True
+            target=self._watch, args=(within, loop, until_exit), name="dromos-deadline", daemon=True
         )
         watch.start()
 
-    def _watch(self, within: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self, within: float, loop: asyncio.AbstractEventLoop, until_exit: bool) -> None:
+        at = time.monotonic() + within
         if self._is_over.wait(within):
-            return
+            if not until_exit:
+                return
+            time.sleep(max(0.0, at - time.monotonic()))  # as a daemon, which ends with the process
+            if threading.main_thread().is_alive():
+                return
         held_by = "; ".join([*_tasks(loop), *_threads()]) or "what nothing tells of"
         _log.error("not ended within %g s, so the process exits; held up by %s", within, held_by)
         for stream in (sys.stdout, sys.stderr):

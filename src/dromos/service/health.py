@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
 
 from dromos._http_server import Reply, Request
 from dromos.bridge import Bridge
@@ -51,7 +50,7 @@ class Health:
         """Return the answer to a request; never raises."""
         if request.method not in ("GET", "HEAD"):
             return _text(405, "only GET and HEAD are answered here", Allow="GET, HEAD")
-        path = _path(request.target)
+        path = request.path
         answer = self._paths.get(path)
         if answer is None:
             return _text(404, f"there is nothing here; try {', '.join(sorted(self._paths))}")
@@ -80,7 +79,7 @@ class Health:
 
     def _sessions(self, request: Request) -> Reply:
         try:
-            offset, limit = _numbers(request.target)
+            offset, limit = _numbers(request)
         except ValueError as error:
             return _text(400, str(error))
         chosen = self._bridge.snapshots(offset=offset, limit=limit)
@@ -92,25 +91,14 @@ class Health:
         return _reply(200, "text/html; charset=utf-8", page(), **policy)
 
 
-def _path(target: str) -> str:
-    """Return a target's path, which is nobody's if it can't be told."""
-    if target.startswith("/"):
-        # No URL, but a path from the root (RFC 9112, 3.2.1): `//livez` names no host.
-        return target.partition("?")[0]
-    try:
-        return urlsplit(target).path  # a whole URL, as for a proxy (RFC 9112, 3.2.2)
-    except ValueError:
-        return ""
-
-
-def _numbers(target: str) -> tuple[int, int]:
+def _numbers(request: Request) -> tuple[int, int]:
     """Return the offset and the limit that a request asks for.
 
     Raises:
         ValueError: If they are no numbers that can be served; the message is for the client.
     """
-    query = parse_qs(urlsplit(target).query, keep_blank_values=True)
-    offset, limit = (query.get(name, [str(usual)])[-1] for name, usual in _USUAL)
+    query = dict(request.query)
+    offset, limit = (query.get(name, str(usual)) for name, usual in _USUAL)
     for name, value in (("offset", offset), ("limit", limit)):
         if not (value.isascii() and value.isdigit() and len(value) < 10):
             raise ValueError(f"{name} must be a whole number")

@@ -5,9 +5,16 @@ from typing import Final
 
 from dromos._outlook import may_heal
 from dromos.config.errors import ConfigError
-from dromos.errors import NotConnected, PermanentError
+from dromos.errors import (
+    Closed,
+    ConnectionClosed,
+    HandshakeError,
+    NotConnected,
+    PermanentError,
+    TokenError,
+)
 
-__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "leaves", "status_of"]
+__all__ = ["CLEAN", "CONFIGURATION", "FAILED", "is_refusal", "is_told", "leaves", "status_of"]
 
 CLEAN: Final = 0
 FAILED: Final = 1
@@ -16,21 +23,30 @@ CONFIGURATION: Final = 78
 would not help."""
 
 
-def status_of(error: BaseException | None) -> int:
+def status_of(error: BaseException) -> int:
     """Return the status for what has ended a service.
 
     78 is for what a configuration or a person must mend.  A failure that heals by itself is
     1, although a session may not have waited for that: a service manager does.
     """
-    if error is None:
-        return CLEAN
     causes = list(leaves(error))
     return CONFIGURATION if all(_is_final(cause) for cause in causes) else FAILED
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether a program only fell over its messages not being taken while we drain."""
-    return all(isinstance(each, NotConnected) for each in leaves(error))
+    """Whether a program only fell over nothing being taken or begun any more while we drain."""
+    return all(isinstance(each, NotConnected | Closed) for each in leaves(error))
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether a line says it all: what comes from outside is no fault of the program's code."""
+    return all(_is_from_outside(each) for each in leaves(error))
+
+
+def _is_from_outside(error: BaseException) -> bool:
+    if isinstance(error, PermanentError) and error.__cause__ is not None:
+        return _is_from_outside(error.__cause__)
+    return isinstance(error, PermanentError | TokenError | HandshakeError | ConnectionClosed)
 
 
 def _is_final(error: BaseException) -> bool:

@@ -1,9 +1,12 @@
 """Adds what happens to a file, event by event, with a sample of the sessions each second."""
 
 import asyncio
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from dromos.config.errors import ConfigError
@@ -11,7 +14,7 @@ from dromos.events import BridgeEvent
 from dromos.snapshot import Snapshot
 from dromos.telemetry.json_lines import as_line, as_record, sample
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "check_record"]
 
 EVERY: Final = 1.0
 """Seconds between two samples, from which a timeline draws messages a second."""
@@ -35,7 +38,7 @@ class Recording:
         try:
             self._out = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by `close`
         except OSError as error:
-            raise ConfigError(f"record {path!r} can't be written to: {error.strerror}") from None
+            raise _refused(path, error.strerror) from None
         self._is_over = False
 
     def on_event(self, event: BridgeEvent) -> None:
@@ -73,3 +76,23 @@ class Recording:
         if not self._is_over:
             self._is_over = True
             _log.warning("the recording ends here, it can't be written to: %s", error.strerror)
+
+
+def check_record(path: str) -> None:
+    """Say whether a recording could be written there, and touch nothing.
+
+    Raises:
+        ConfigError: If it could not.
+    """
+    file = Path(path)
+    there = file if file.exists() else file.parent
+    if file.is_dir():
+        raise _refused(path, os.strerror(errno.EISDIR))
+    if there is not file and not there.is_dir():
+        raise _refused(path, os.strerror(errno.ENOENT))
+    if not os.access(there, os.W_OK):
+        raise _refused(path, os.strerror(errno.EACCES))
+
+
+def _refused(path: str, why: str | None) -> ConfigError:
+    return ConfigError(f"record {path!r} can't be written to: {why}")

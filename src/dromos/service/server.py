@@ -9,6 +9,7 @@ from typing import Final, Self
 import h11
 
 from dromos._http_server import HttpConnection, Reply, stop_listening
+from dromos._options import port_number
 from dromos.bridge import Bridge
 from dromos.model import Seconds, seconds
 from dromos.service.health import Health
@@ -64,13 +65,9 @@ class HealthServer:
             raise TypeError(f"bridge must be a Bridge, not {type(bridge).__name__}")
         if not isinstance(host, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"host must be a str, not {type(host).__name__}")
-        if isinstance(port, bool) or not isinstance(port, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"port must be an int, not {type(port).__name__}")
-        if not 0 <= port <= 65535:
-            raise ValueError(f"port must be 0 to 65535, not {port}")
         self._health = Health(bridge)
         self._host = host
-        self._port = port
+        self._port = port_number("port", port)
         self._within = seconds("request_timeout", request_timeout, above=0)
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}

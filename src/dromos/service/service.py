@@ -13,7 +13,7 @@ from dromos.config.errors import ConfigError
 from dromos.config.settings import ServiceSettings
 from dromos.model import in_seconds
 from dromos.service.deadline import Deadline
-from dromos.service.outcome import CLEAN, FAILED, is_refusal, leaves, status_of
+from dromos.service.outcome import CLEAN, FAILED, is_refusal, is_told, leaves, status_of
 from dromos.service.pulse import Pulse
 from dromos.service.recording import Recording
 from dromos.service.signals import stopping
@@ -22,9 +22,10 @@ from dromos.service.work import Work
 from dromos.telemetry.loop_lag import measure_loop_lag
 
 if TYPE_CHECKING:
+    from dromos.service.server import HealthServer
     from dromos.telemetry.prometheus import PrometheusMetrics
 
-__all__ = ["Service"]
+__all__ = ["Service", "health_server"]
 
 GRACE: Final = 1.0
 """Seconds for a function to return by itself once its sessions have ended."""
@@ -68,6 +69,7 @@ class Service:
         self._recording = recording
         self._deadline = deadline
         self._told_to_stop = False
+        self._has_cancelled = False
         if metrics is not None:
             metrics.watch(bridge)
 
@@ -83,9 +85,10 @@ class Service:
             except (OSError, ConfigError) as error:
                 _log.error("%s", error)
                 return FAILED if isinstance(error, OSError) else status_of(error)
-            close = getattr(self._tokens, "aclose", None)
-            if close is not None:
-                stack.push_async_callback(close)
+            finally:
+                close = getattr(self._tokens, "aclose", None)
+                if close is not None:
+                    stack.push_async_callback(close)
             return await self._live(notifier)
 
     async def _open_port(self, stack: contextlib.AsyncExitStack) -> None:
@@ -98,13 +101,7 @@ class Service:
         port, host = self._settings.health_port, self._settings.health_host
         if port is None:
             return
-        try:
-            from dromos.service.server import HealthServer
-        except ModuleNotFoundError as error:
-            if error.name != "h11":
-                raise
-            raise ConfigError('health_port needs: pip install "dromos[service]"') from error
-        server = HealthServer(self._bridge, host=host, port=port)
+        server = health_server()(self._bridge, host=host, port=port)
         try:
             health = await stack.enter_async_context(server)
         except (OSError, UnicodeError) as error:
@@ -143,8 +140,10 @@ class Service:
         """Return what the work raised; `sys.exit` would otherwise end the loop in its midst."""
         try:
             await self._work(self._bridge)
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            if self._has_cancelled:
+                raise
+            return error  # from inside: of a task of its own that it awaited, for one
         except BaseException as error:
             return error
         return None
@@ -154,7 +153,7 @@ class Service:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._drain_within
         if self._deadline is not None:
-            self._deadline.set(self._drain_within + GRACE)
+            self._deadline.set(self._drain_within + GRACE, until_exit=self._told_to_stop)
         is_late = False
         try:
             await self._bridge.drain(self._drain_within)
@@ -170,6 +169,7 @@ class Service:
         await asyncio.wait([working], timeout=GRACE)
         if working.done():
             return
+        self._has_cancelled = True
         working.cancel()
         left = deadline - asyncio.get_running_loop().time()
         await asyncio.wait([working], timeout=max(GRACE, left))
@@ -181,16 +181,43 @@ class Service:
         if not working.done():
             return FAILED
         error = None if working.cancelled() else working.result()
-        if error is None or (self._told_to_stop and is_refusal(error)):
+        if error is None or (self._told_to_stop and _is_stop(error)):
             _log.info("stopped")
             return CLEAN
         if isinstance(error, SystemExit):
             return _exit_status(error)
         status = status_of(error)
-        told = "; ".join(f"{type(each).__name__}: {each}" for each in leaves(error))
+        told = "; ".join(map(_named, leaves(error)))
         # A traceback helps where it may be the program's fault.
-        _log.error("ended by %s", told, exc_info=error if status == FAILED else None)
+        is_puzzling = status == FAILED and not is_told(error)
+        _log.error("ended by %s", told, exc_info=error if is_puzzling else None)
         return status
+
+
+def health_server() -> "type[HealthServer]":
+    """Return the class of the health port.
+
+    Raises:
+        ConfigError: If what it needs is not installed.
+    """
+    try:
+        from dromos.service.server import HealthServer
+    except ModuleNotFoundError as error:
+        if error.name != "h11":
+            raise
+        raise ConfigError('health_port needs: pip install "dromos[service]"') from error
+    return HealthServer
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Whether a program that was told to stop may end by this: by a task it cancels, for one."""
+    return isinstance(error, asyncio.CancelledError) or is_refusal(error)
+
+
+def _named(error: BaseException) -> str:
+    """Return an error's type, and what it says if it says something."""
+    kind, said = type(error).__name__, str(error)
+    return f"{kind}: {said}" if said else kind
 
 
 def _unopened(error: OSError | UnicodeError, host: str, port: int) -> Exception:

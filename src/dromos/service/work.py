@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from dromos.bridge import Bridge
-from dromos.config import Config, ConnectionSettings
+from dromos.config import Config, ConfigError, ConnectionSettings
 from dromos.config.sources import made
 from dromos.errors import PermanentError
 from dromos.interfaces import Endpoint
@@ -35,7 +35,7 @@ _log: Final = logging.getLogger("dromos")
 
 
 class Unrunnable(TypeError):
-    """What was given can't be run."""
+    """What a program gave can't be run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,16 @@ def work_of(
         endpoint_url: Where its far side is.
 
     Raises:
-        Unrunnable: If the target is none of these, or a connection is not said.
-        ConfigError: If a handler that the configuration names can't be had.
+        Unrunnable: If the target is none of these, half a connection is said, or one that
+            the target has no use for.
+        ConfigError: If no connection is said, or a handler that the configuration names
+            can't be had.
+        Raised: If that raises as it is imported or made.
     """
     if (connection_id is None) != (endpoint_url is None):
         raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
     if inspect.iscoroutine(target):
+        _refuse_connection(connection_id, "a coroutine")
         return _awaiting(target)
     if target is not None and not is_handler(target):
         if not callable(target):
@@ -79,17 +83,26 @@ def work_of(
                 f"{', '.join(_HANDLER)}; not {type(target).__name__}"
             )
         if takes_a_bridge(target):
+            _refuse_connection(connection_id, "a function that takes a bridge")
             return _calling(target)
     if connection_id is not None and endpoint_url is not None:
         handler = _made(target)
         given = Task(connection_id=connection_id, endpoint_url=endpoint_url, handler=handler)
         return _keeping([given])
     if not config.connections:
-        raise Unrunnable(
-            "a handler needs a connection: say connection_id and endpoint_url, or "
-            "[[connections]] in the configuration"
+        raise ConfigError(
+            "a handler needs a connection: say connection_id and endpoint_url (--connection-id "
+            "and --url), or [[connections]] in a file",
+            key="connections",
         )
     return _keeping([_task(config, each, target) for each in config.connections])
+
+
+def _refuse_connection(connection_id: str | None, what: str) -> None:
+    if connection_id is not None:
+        raise Unrunnable(
+            f"connection_id and endpoint_url are for a handler; {what} connects by itself"
+        )
 
 
 def takes_a_bridge(target: Callable[..., Any]) -> bool:
@@ -111,7 +124,11 @@ def _makes_one(target: object) -> bool:
 
 
 def _made(target: Any) -> Any:
-    """Return a handler: the object itself, or what the class or function makes."""
+    """Return a handler: the object itself, or what the class or function makes.
+
+    Raises:
+        Unrunnable: If that is none.
+    """
     if _makes_one(target):
         target = target()
     if not is_handler(target):
@@ -123,14 +140,17 @@ def handler_of(config: Config, connection: ConnectionSettings) -> Any:
     """Return the handler that a connection of a configuration names, made.
 
     Raises:
-        Unrunnable: If it is none.
-        ConfigError: If it names none, or there is no such object.
+        ConfigError: If it names none, there is no such object, or it is no handler.
         Raised: If it raises as it is imported or made.
     """
     chosen = config.handler(connection)
     if _makes_one(chosen):
         chosen = made(str(connection.handler), chosen)
-    return _made(chosen)
+    try:
+        return _made(chosen)
+    except Unrunnable as error:
+        said = f"handler {connection.handler}: {error}"
+        raise ConfigError(said, key="connections.handler") from error
 
 
 def _task(config: Config, connection: ConnectionSettings, target: object) -> Task:
@@ -162,26 +182,37 @@ def _calling(main: Callable[..., Any]) -> Work:
 def _keeping(tasks: Sequence[Task]) -> Work:
     async def work(bridge: Bridge) -> None:
         """Run every session until its end; one that fails does not end the others."""
-        running = [asyncio.get_running_loop().create_task(_keep(bridge, task)) for task in tasks]
+        loop = asyncio.get_running_loop()
+        keep = _keep_beside_others if len(tasks) > 1 else _keep
+        running = [
+            loop.create_task(keep(bridge, task), name=f"dromos-{task.connection_id}")
+            for task in tasks
+        ]
         try:
             ends = await asyncio.gather(*running, return_exceptions=True)
         except asyncio.CancelledError:
             await asyncio.wait(running)
             raise
-        errors = [end for end in ends if isinstance(end, Exception)]
-        if len(errors) == 1:
+        errors = [end for end in ends if end is not None]
+        if len(errors) == 1 and isinstance(errors[0], Exception):
             raise errors[0]
         if errors:
-            raise ExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
+            # A session that something else has cancelled has failed as well.
+            raise BaseExceptionGroup(f"{len(errors)} of {len(tasks)} sessions have failed", errors)
 
     return work
 
 
 async def _keep(bridge: Bridge, task: Task) -> None:
+    await bridge.maintain_websocket(
+        task.connection_id, task.endpoint_url, task.handler, **task.options
+    )
+
+
+async def _keep_beside_others(bridge: Bridge, task: Task) -> None:
+    """Keep a session whose end does not end the service: so it is said at once."""
     try:
-        await bridge.maintain_websocket(
-            task.connection_id, task.endpoint_url, task.handler, **task.options
-        )
+        await _keep(bridge, task)
     except PermanentError as error:
         _log.error("connection %s has ended for good: %s", task.connection_id, error)
         raise

@@ -1,6 +1,7 @@
 """`run`: a script as a service, with all that a service manager expects of one."""
 
 import asyncio
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine
@@ -14,11 +15,11 @@ from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
 from dromos.model import Seconds
 from dromos.service.deadline import Deadline
 from dromos.service.logs import set_up_logging
-from dromos.service.metrics import observed, prometheus
+from dromos.service.metrics import prometheus
 from dromos.service.outcome import CLEAN, status_of
 from dromos.service.recording import Recording
 from dromos.service.service import Service
-from dromos.service.work import Main, work_of
+from dromos.service.work import Main, Work, work_of
 
 __all__ = ["RunOptions", "Target", "loop_factory", "run"]
 
@@ -83,67 +84,115 @@ def run(
             handler, for which one session runs per connection; or a class, or a function of
             no arguments, that makes a handler for each.  A coroutine goes with `bridge`.
             None takes the handlers that `config` names.
-        tokens: Where tokens come from; it is closed at the end.  None (default): what
-            `config` says.
+        tokens: Where tokens come from; it is closed at the end, be there a start or not.
+            None (default): what `config` says.
         connection_id: What `tokens` knows the one connection by.  None (default): the
             connections of `config`.
         endpoint_url: Where its far side is, as for `maintain_websocket`.
         bridge: A bridge of yours to run and drain, in place of `tokens` and of options of
             `Bridge`.  None (default) makes one.
         config: What a file or the environment says.  None (default): `Config.from_env()`.
-        **options: The options of `Bridge`, and those of a service, each of which goes before
-            `config`: `health_port` (None: no port), `health_host` (`"127.0.0.1"`),
-            `drain_timeout` (25 s), `log_format` (`"auto"`), `log_level` (`"info"`), `loop`
-            (`"auto"`) and `record` (None: no file); see `dromos.config.ServiceSettings`.
+        **options: The options of `Bridge`, and those of a service, which
+            `dromos.config.ServiceSettings` describes.  Each goes before `config`, but not
+            before what a connection there says of its own session.
 
     Raises:
         SystemExit: If the status is not 0.
         TypeError: If an argument has the wrong type, or one is missing; the message names it.
         ValueError: If an argument has a value that can't work; the message names it.
+        Raised: If what `config` names raises as it is imported or made.
         RuntimeError: If it is called on another thread than the main one, where signals
             can't be had, or where an event loop runs already.
     """
     _check_place()
-    given: dict[str, Any] = {**options}
-    said = {name: given.pop(name) for name in list(given) if name in _OF_SERVICE}
+    of_bridge: dict[str, Any] = {**options}
+    of_service = {name: of_bridge.pop(name) for name in list(of_bridge) if name in _OF_SERVICE}
+    deadline, settings = Deadline(), ServiceSettings()
     try:
-        config = (Config.from_env() if config is None else config).with_service(**said)
+        settings = ServiceSettings(**of_service)
+        config = (Config.from_env() if config is None else config).with_service(**of_service)
+        settings = config.service
+        make_loop = loop_factory(settings.loop)
         work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
-        metrics = recording = None
-        if bridge is None:
-            metrics = prometheus()
-            given = given if metrics is None else observed(given, metrics.on_event)
-            if config.service.record is not None:
-                recording = Recording(config.service.record)
-                given = observed(given, recording.on_event)
-            given.setdefault("logger", _log)
-            tokens = config.source() if tokens is None else tokens
-            bridge = config.bridge(tokens, **given)
-        elif tokens is not None or given:
-            wrong = "tokens" if tokens is not None else next(iter(given))
-            raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
-        elif config.service.record is not None:
-            raise TypeError("record needs a bridge that run makes, to hear of its events")
-        deadline = Deadline()
-        service = Service(
-            bridge,
-            work,
-            config.service,
-            tokens=tokens,
-            metrics=metrics,
-            recording=recording,
-            deadline=deadline,
-        )
-        make_loop = loop_factory(config.service.loop)
+        if bridge is None and tokens is None:
+            tokens = config.source()
+        service = _service(config, work, tokens, bridge, of_bridge, deadline)
     except ConfigError as error:
-        set_up_logging("auto", "info")
+        _discard(target, tokens)
+        set_up_logging(settings.log_format, settings.log_level)
         _log.error("%s", error)
         raise SystemExit(status_of(error)) from error
-    set_up_logging(config.service.log_format, config.service.log_level)
-    with deadline, asyncio.Runner(loop_factory=make_loop) as runner:
-        status = runner.run(service.serve())
+    except BaseException:
+        _discard(target, tokens)
+        raise
+    set_up_logging(settings.log_format, settings.log_level)
+    try:
+        with deadline, asyncio.Runner(loop_factory=make_loop) as runner:
+            status = runner.run(service.serve())
+    finally:
+        _close_unbegun(target)
     if status != CLEAN:
         raise SystemExit(status)
+
+
+def _service(
+    config: Config,
+    work: Work,
+    tokens: TokenProvider | TokenSource | None,
+    bridge: Bridge | None,
+    of_bridge: dict[str, Any],
+    deadline: Deadline,
+) -> Service:
+    """Return what is run.  The recording's file is opened last, when nothing else can fail.
+
+    Raises:
+        TypeError: If an option has the wrong type, or belongs to a bridge of run's own.
+        ValueError: If an option has a value that can't work.
+        ConfigError: If the dialer or the recording can't work.
+    """
+    metrics = recording = None
+    if bridge is None:
+        bridge = config.bridge(tokens, **{"logger": _log, **of_bridge})
+        if (metrics := prometheus()) is not None:
+            bridge.observe(metrics.on_event)
+    elif tokens is not None or of_bridge:
+        wrong = "tokens" if tokens is not None else next(iter(of_bridge))
+        raise TypeError(f"{wrong} belongs to a bridge that run makes; this one is yours")
+    if config.service.record is not None:
+        recording = Recording(config.service.record)
+        bridge.observe(recording.on_event)
+    return Service(
+        bridge,
+        work,
+        config.service,
+        tokens=tokens,
+        metrics=metrics,
+        recording=recording,
+        deadline=deadline,
+    )
+
+
+def _discard(target: object, tokens: object) -> None:
+    """Close what is run's to close, where it does not come to running it."""
+    _close_unbegun(target)
+    close = getattr(tokens, "aclose", None)
+    if close is None:
+        return
+
+    async def closed() -> None:
+        await close()
+
+    try:
+        asyncio.run(closed())
+    except Exception:
+        # Why it does not come to running matters more.
+        _log.exception("the source of tokens could not be closed")
+
+
+def _close_unbegun(target: object) -> None:
+    """Close a coroutine that was never awaited, about which Python would warn."""
+    if inspect.iscoroutine(target) and inspect.getcoroutinestate(target) == inspect.CORO_CREATED:
+        target.close()
 
 
 def _check_place() -> None:
