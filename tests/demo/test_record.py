@@ -20,7 +20,11 @@ KILLED = next(plan for plan in STEPS if plan.name == "killed")
 async def test_a_recorded_run_has_its_events_samples_and_marks_and_can_be_drawn():
     out, shown = io.StringIO(), io.StringIO()
     summary = await run(
-        Recording(out, PlainView(shown)), plans=(FIRST, KILLED, LAST), pace=0.5, rate=100.0
+        Recording(out, PlainView(shown)),
+        plans=(FIRST, KILLED, LAST),
+        pace=0.5,
+        rate=100.0,
+        lifetime=60.0,  # or a slow machine would see a renewal as well
     )
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     problems = Problems()
