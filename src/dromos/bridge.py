@@ -573,7 +573,6 @@ class Bridge:
             turnstile=turnstile,
         )
         self._sessions[session.number] = session
-        session.ended.add_done_callback(lambda _: self._sessions.pop(session.number, None))
         return session
 
     async def _run(self, session: Session) -> None:
@@ -583,8 +582,9 @@ class Bridge:
             await session.run()
         finally:
             tokens.leave(session.connection_id)
-            # Not a turn later: whoever awaits this may look at once.
-            self._sessions.pop(session.number, None)
+
+    def _forget(self, session: int) -> None:
+        self._sessions.pop(session, None)
 
     def _parts(self, limits: Options, shared: "_Shared") -> Parts:
         insecure = limits.allow_insecure_transport
@@ -601,6 +601,7 @@ class Bridge:
             claims_in=auth.claims_in,
             gate=shared.gate,
             emit=self._emit,
+            forget=self._forget,
             override=self._override,
             check_url=functools.partial(self._check_made, allow_insecure),
             wall=self._wall,

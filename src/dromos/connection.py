@@ -611,7 +611,7 @@ class Connection:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         """Note the end of a task that was cancelled before its first step, which notes nothing."""
         if not self._is_over:
-            self._open_session.never_ran()
+            self._open_session.note_end()
             self._end()
 
     def _end(self) -> None:

@@ -217,7 +217,7 @@ class Group:
             self._failures.put(_failure(session, _without_our_frames(error)))
 
     def _task_ended(self, session: Session, task: asyncio.Task[None]) -> None:
-        session.never_ran()  # cancelled before its first step, it could not say so
+        session.note_end()  # cancelled before its first step, it could not say so
         self._forget(session)
 
     def _forget(self, session: Session) -> None:

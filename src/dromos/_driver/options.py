@@ -93,6 +93,7 @@ class Parts:
         claims_in: What a refusal wants the next token to be issued with, or None.
         gate: Bounds the dials that are under way at once.
         emit: Takes each event; never raises.
+        forget: Takes the number of a session that has ended.
         override: The user's own verdict on a failure, or None; never raises.
         check_url: Refuses an endpoint with a `PermanentError`.
         wall: Unix time.
@@ -108,6 +109,7 @@ class Parts:
     claims_in: Callable[[HandshakeError], str | None]
     gate: asyncio.Semaphore
     emit: Callable[[BridgeEvent], None]
+    forget: Callable[[int], None]
     override: Callable[[Exception], Verdict | None]
     check_url: Callable[[str], str]
     wall: Callable[[], float]

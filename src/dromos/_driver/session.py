@@ -175,7 +175,7 @@ class Session:
         self._asking: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._clocks = self._loop.time(), parts.wall()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []  # one most of the time
         self._over: asyncio.Future[Exception | None] = self._loop.create_future()
         self._is_hurried = False
         self._is_stop_due = False
@@ -230,15 +230,16 @@ class Session:
                 end_watch()
                 self._close_outbox(error)
                 self.emit(SessionEnded(error=error, cancelled=cancelled))
-                self.ended.set_result(None)
+                self.note_end()
                 self._tell_watchers()
         if error is not None:
             raise error
 
-    def never_ran(self) -> None:
-        """Note the end, if `run` never began: its task was cancelled before its first step."""
+    def note_end(self) -> None:
+        """Note the end, once; of `run`'s task, if that was cancelled before its first step."""
         if not self.ended.done():
             self.ended.set_result(None)
+            self._parts.forget(self.number)
 
     def owns(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether a task is one of this session's, such as the one that runs its callbacks."""
@@ -857,12 +858,12 @@ class Session:
     ) -> asyncio.Task[None]:
         name = f"dromos-{self.number}-{name}"
         task = self._loop.create_task(coroutine, name=name, context=context)
-        self._tasks.add(task)
+        self._tasks.append(task)
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.remove(task)
         if task is self._asking:
             self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
