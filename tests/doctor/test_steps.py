@@ -282,14 +282,32 @@ async def test_a_far_side_that_answers_no_ping_fails():
     assert "take this link for dead" in found["ping"].advice
 
 
-@pytest.mark.parametrize(("code", "hopeless"), [(4401, False), (1008, True), (1011, False)])
-async def test_a_far_side_that_opens_and_closes_fails_with_its_code(code, hopeless):
+FORBIDDEN, NO_TOKEN, OTHER = (
+    "takes this for permanent",
+    "did not take the token",
+    "its log says why",
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice", "hopeless"),
+    [
+        *[(code, "go away", FORBIDDEN, True) for code in (1003, 1008, 3003, 4003, 4403, 4404)],
+        *[(code, "go away", NO_TOKEN, False) for code in (3000, 4001, 4401)],
+        (1008, "the token is not for us", NO_TOKEN, False),
+        *[(code, "go away", OTHER, False) for code in (1000, 1002, 1011, 4409, 4999)],
+    ],
+)
+async def test_a_far_side_that_opens_and_closes_is_judged_as_a_bridge_would(
+    code, reason, advice, hopeless
+):
     async with FarSide() as far:
-        far.accept_then_close(code, "go away")
+        far.accept_then_close(code, reason)
         report, found = await examined(far.url)
 
     assert "ppss" + "p" + "pfs" == outcomes(found)
     assert f"{code}" in found["ping"].said
+    assert advice in found["ping"].advice
     assert hopeless == report.hopeless
 
 

@@ -4,15 +4,22 @@ import asyncio
 import time
 from typing import Final
 
+from dromos._outlook import verdict_on_end
 from dromos.doctor.finding import Finding, failed, passed, warned
 from dromos.doctor.listener import Listener
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import ConnectionClosed
+from dromos.model import Verdict
 
 __all__ = ["answered", "close", "ping"]
 
 SLOW: Final = 1.0
-TOKEN_CODES: Final = (3000, 4001, 4401)
+ENDS: Final = {
+    Verdict.AUTHENTICATION: "it upgraded first, and then did not take the token: is it for this "
+    "far side?",
+    Verdict.PERMANENT: "a bridge takes this for permanent, and ends: ask who runs the far side",
+}
+"""What to do about a far side that hangs up, by what a session would make of it."""
 
 
 async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
@@ -47,12 +54,14 @@ def answered(took: float, messages: int) -> Finding:
 
 
 def _hung_up(error: ConnectionClosed) -> Finding:
-    advice = "the far side ends links right after they open: its log says why"
-    if error.code in TOKEN_CODES:
-        advice = "it upgraded first, and then did not take the token: is it for this far side?"
-    if error.code == 1008:
-        advice = "policy violation: a bridge takes this for permanent; ask who runs the far side"
-    return failed("ping", str(error), advice, hopeless=error.code == 1008, code=error.code)
+    verdict = verdict_on_end(error)
+    return failed(
+        "ping",
+        str(error),
+        ENDS.get(verdict, "the far side ends links right after they open: its log says why"),
+        hopeless=verdict is Verdict.PERMANENT,
+        code=error.code,
+    )
 
 
 async def close(subject: Subject, found: Found, listener: Listener) -> Finding:
