@@ -73,10 +73,11 @@ async def test_a_port_that_refuses_says_so(unused_tcp_port):
     ("context", "said", "advice", "hopeless"),
     [
         (lambda: tls(LOCAL, since=-60, days=-3), "expired 3 days ago", "renewed", False),
+        (lambda: tls(LOCAL, since=3), "holds only in 3 days", "this machine's clock", False),
         (lambda: tls("other.example"), "it is for other.example", "one of the names", True),
         (lambda: tls(LOCAL, authority=trustme.CA()), "is refused", "--ca", True),
     ],
-    ids=["expired", "another name", "unknown authority"],
+    ids=["expired", "not yet valid", "another name", "unknown authority"],
 )
 async def test_a_certificate_that_is_refused_is_described(context, said, advice, hopeless):
     async with FarSide(ssl=context()) as far:
