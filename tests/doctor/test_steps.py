@@ -312,6 +312,19 @@ async def test_a_far_side_that_opens_and_closes_is_judged_as_a_bridge_would(
     assert hopeless == report.hopeless
 
 
+@pytest.mark.parametrize("code", [1001, 1012])
+async def test_a_far_side_that_goes_away_is_answered_as_a_bridge_would(code):
+    async with FarSide(answer_pings=False) as far:
+        examination = asyncio.create_task(examined(far.url))
+        await far.wait_for(lambda: far.links and far.links[0].pings)
+        far.close_all(code, "a deploy")
+        _, found = await examination
+        await far.wait_for(lambda: far.links[0].closed_at)
+
+    assert f"{code} a deploy" in found["ping"].said
+    assert code == far.links[0].close_code
+
+
 async def test_a_close_without_an_answer_is_a_warning():
     async with FarSide(answer_closes=False) as far:
         report, found = await examined(far.url, close_timeout=0.1)

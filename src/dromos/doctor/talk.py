@@ -33,6 +33,7 @@ async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
     if listener.pong.done():
         return answered(took, listener.messages)
     if listener.closed.done():
+        found.link.close()  # where the far side only announced it, it waits for our answer
         return _hung_up(listener.closed.result())
     return failed(
         "ping",
