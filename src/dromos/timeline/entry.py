@@ -12,8 +12,9 @@ PREFIX: Final = "bridge."
 MARK: Final = "mark"
 """A line of somebody's own: a text that belongs to a moment, whatever the session."""
 
-LATEST: Final = 253402300800.0
-"""Unix time of the year 10000, which no calendar of Python's can write."""
+LATEST: Final = 2.5e11
+"""Unix time in the year 9892: with the air at its end, an axis up to later ones could pass the
+year 9999, the last in Python's calendar."""
 
 LONGEST_TEXT: Final = 300
 LARGEST: Final = 1e15

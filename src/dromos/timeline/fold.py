@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from dromos.timeline.entry import MARK, Entry
+from dromos.timeline.entry import LATEST, MARK, Entry
 from dromos.timeline.track import (
     Failure,
     Gap,
@@ -74,6 +74,9 @@ class _Pen:
     def write(self, entry: Entry) -> float:
         """Take in an event; return by how many seconds its time lay behind the one before."""
         at = entry.at + self._set_back
+        # The clock was set right again; or it was so often out that no calendar has the sum.
+        if entry.at >= self.track.end or at >= LATEST:
+            self._set_back, at = 0.0, entry.at
         back = self.track.end - at
         if back > 0:
             at = self.track.end
