@@ -69,6 +69,21 @@ def test_a_recording_that_begins_in_the_middle_has_the_links_that_end_in_it():
     assert (7, 10, 12) == (link.number, seconds(link.opened), seconds(link.ended))
 
 
+def test_links_whose_end_was_not_recorded_end_with_their_session():
+    story, _ = told(*opened(1, 1), *opened(2, 2), line("session_ended", 5), line("flapped", 9))
+
+    assert [(5, "released"), (5, "released")] == [
+        (seconds(link.ended), link.fate) for link in story.tracks[0].links
+    ]
+
+
+def test_a_link_whose_end_is_told_after_its_session_s_is_the_one_that_was_open():
+    story, _ = told(*opened(1, 1), line("session_ended", 5), lost(1, 6))
+    [link] = story.tracks[0].links
+
+    assert (6, "lost") == (seconds(link.ended), link.fate)
+
+
 def test_sessions_are_told_apart_and_a_process_that_starts_again_begins_another():
     story, _ = told(
         line("session_started", 0, session=1),

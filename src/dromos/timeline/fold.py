@@ -99,6 +99,9 @@ class _Pen:
         if self._gap is not None:
             self._gap.until = at
             self._gap = None
+        # No link outlives its session, and not every recording tells the end of each.
+        for span in self._links.values():
+            span.ended, span.fate = at, "released"
 
     def sampled(self, entry: Entry, at: float) -> None:
         received, sent = entry.number("received"), entry.number("sent")
