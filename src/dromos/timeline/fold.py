@@ -176,10 +176,9 @@ class _Pen:
 
     def failed(self, entry: Entry, at: float) -> None:
         link = entry.whole("link")
-        began, _ = self._dialled.pop(-1 if link is None else link, (None, False))
-        self.track.failures.append(
-            Failure(at=at, began=began, label=cause(entry), text=entry.text("error"))
-        )
+        if link is not None:
+            self._dialled.pop(link, None)
+        self.track.failures.append(Failure(at=at, label=cause(entry), text=entry.text("error")))
 
     def waits(self, entry: Entry, at: float) -> None:
         delay = entry.number("delay")
