@@ -209,6 +209,7 @@ class Bridge:
         self._closed = False
         self._shared: _Shared | None = None
         self._wall: Callable[[], float] = _now
+        self._tick: Callable[[], float] = time.perf_counter
         self._random: random.Random = _chance
         self._warned = False
         self._watchdog: Watchdog | Unwatched = the_watchdog
@@ -577,6 +578,7 @@ class Bridge:
             override=self._override,
             check_url=functools.partial(self._check_made, allow_insecure),
             wall=self._wall,
+            tick=self._tick,
             roll=self._random.random,
             watchdog=self._watchdog,
         )

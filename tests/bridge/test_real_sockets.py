@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dromos import Bridge, ConnectionClosed, HandshakeError, PermanentError, RetryPolicy
-from dromos.events import AttemptFailed, Disconnected, LinkLost, LinkOpened
+from dromos.events import AttemptFailed, Disconnected, LatencyMeasured, LinkLost, LinkOpened
 from dromos.oauth import OAuthClient
 from dromos.testing import FarSide, Gateway
 from tests.driver.harness import Notes, Tokens
@@ -242,3 +242,22 @@ async def test_no_secret_is_shown_at_debug_on_any_path(caplog: pytest.LogCapture
 
     assert tokens
     assert [] == [token for token in tokens if token in told]
+
+
+def test_a_latency_below_a_millisecond_is_told_on_every_loop() -> None:
+    """uvloop's own clock tells whole milliseconds, and dromos.run takes uvloop by itself."""
+    uvloop = pytest.importorskip("uvloop", reason="needs the extra uvloop")
+
+    async def measure() -> list[float]:
+        found: list[float] = []
+        async with FarSide() as far, Bridge(Tokens(), ping_interval=0.02) as bridge:
+            async with bridge.connect("c-1", far.url) as connection:
+                async for event in connection.events():
+                    if isinstance(event, LatencyMeasured):
+                        found.append(event.seconds)
+                    if len(found) == 5:
+                        break
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert all(0 < latency for latency in runner.run(measure()))

@@ -517,3 +517,25 @@ async def test_sending_works_in_every_callback_but_the_last() -> None:
         0
     ].far.received
     assert ["from on_handover"] == it.dialer.links[1].far.received
+
+
+async def test_the_end_of_a_successor_that_was_given_up_is_told_with_what_came_on_it() -> None:
+    """Every link that was opened is lost once: what counts messages and links relies on it."""
+
+    async def far_side(link: FarEnd) -> None:
+        if len(it.dialer.links) == 2:
+            for number in range(3):
+                link.send(str(number))
+            link.go_silent()
+        await link.wait_closed()
+
+    it = Stage(far_side=far_side, max_link_age=60)
+    it.start()
+    await until(lambda: len(it.of(HandedOver)) == 2)
+    await it.cancel()
+
+    assert [link.link for link in it.of(LinkOpened)] == sorted(
+        link.link for link in it.of(LinkLost)
+    )
+    [given_up] = [lost for lost in it.of(LinkLost) if lost.link == 2]
+    assert (3, True) == (given_up.messages, given_up.released)

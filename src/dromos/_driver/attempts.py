@@ -41,7 +41,6 @@ class Attempts:
 
     __slots__ = (
         "_endpoint",
-        "_now",
         "_options",
         "_owner",
         "_parts",
@@ -56,7 +55,6 @@ class Attempts:
         self._endpoint = endpoint
         self._options = options
         self._parts = parts
-        self._now = asyncio.get_running_loop().time
 
     @property
     def token(self) -> Token:
@@ -96,7 +94,7 @@ class Attempts:
         try:
             await self._owner.wait_for_room(record)
             async with self._parts.gate:
-                record.dialled_at = self._now()
+                began = self._parts.tick()
                 self._owner.emit(AttemptStarted(link=record.number, handover=record.handover))
                 await self._open(record, self._unexpired_token())
         except Exception as error:
@@ -106,7 +104,7 @@ class Attempts:
             override = self._parts.override(error)
             self._owner.hear(heard.DialFailed(record.number, error, override))
         else:
-            took = self._now() - record.dialled_at
+            took = self._parts.tick() - began
             self._owner.emit(LinkOpened(link=record.number, handover=record.handover, took=took))
             self._owner.hear(heard.LinkOpened(record.number))
 

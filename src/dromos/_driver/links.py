@@ -34,6 +34,8 @@ PAUSE_NOTICE: Final = 5.0
 class Owner(Protocol):
     """The session, as a link's record sees it."""
 
+    def tick(self) -> float: ...
+
     def link_closed(self, record: "LinkRecord", error: ConnectionClosed) -> None: ...
 
     def link_proven(self, record: "LinkRecord") -> None: ...
@@ -101,7 +103,6 @@ class LinkRecord:
         "adopted",
         "closed",
         "dial",
-        "dialled_at",
         "discarded",
         "error",
         "greeted",
@@ -130,7 +131,6 @@ class LinkRecord:
         self.taking_over = handover
         self.link: Link | None = None
         self.dial: asyncio.Task[None] | None = None
-        self.dialled_at = 0.0
         self.opened_at = 0.0
         self.greeting_due = False
         self.is_greeting = True
@@ -382,6 +382,10 @@ class LinkRecord:
         return self._paused_at is not None
 
     # What its pings ask for
+
+    def tick(self) -> float:
+        """Seconds by a fine clock."""
+        return self._owner.tick()
 
     def write_ping(self, payload: bytes) -> None:
         """Write a ping with this payload."""

@@ -95,6 +95,7 @@ class Parts:
         override: The user's own verdict on a failure, or None; never raises.
         check_url: Refuses an endpoint with a `PermanentError`.
         wall: Unix time.
+        tick: A fine clock, for what is measured: uvloop's tells milliseconds, once a turn.
         roll: Chance, uniform in [0, 1).
         watchdog: Tells of callbacks that block the event loop.
         turnstile: What its attempts wait for in turn with those of others; None for a
@@ -111,6 +112,7 @@ class Parts:
     override: Callable[[Exception], Verdict | None]
     check_url: Callable[[str], str]
     wall: Callable[[], float]
+    tick: Callable[[], float]
     roll: Callable[[], float]
     watchdog: Watchdog | Unwatched
     turnstile: Turnstile | None = None

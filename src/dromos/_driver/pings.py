@@ -29,6 +29,8 @@ class Pinged(Protocol):
     @property
     def is_paused(self) -> bool: ...
 
+    def tick(self) -> float: ...
+
     def write_ping(self, payload: bytes) -> None: ...
 
 
@@ -73,7 +75,7 @@ class Pings:
         """Write one, and return its number."""
         self._number += 1
         self._asked_after = self.sent
-        self._marks.append(_Mark(self._number, self.sent, self._loop.time()))
+        self._marks.append(_Mark(self._number, self.sent, self._record.tick()))
         if len(self._marks) > MARKS:
             del self._marks[0]
         self._record.write_ping(_payload(self._number))
@@ -89,7 +91,7 @@ class Pings:
                 del self._marks[: position + 1]
                 self.are_answered = True
                 self.confirmed = mark.sent
-                self.latency = self._loop.time() - mark.at
+                self.latency = self._record.tick() - mark.at
                 return mark.number
         return None
 

@@ -475,7 +475,8 @@ class Session:
             case do.Abort():
                 record.abort("given up")
             case do.Drop():
-                del self._links[record.number]
+                if record.link is None:  # an open one is forgotten when it has ended
+                    del self._links[record.number]
                 self._forget_introduction(record)
                 record.drop()
 
@@ -527,7 +528,6 @@ class Session:
         for other in self._links.values():
             other.stop_lingering()  # two links are enough
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
-        record.dialled_at = self._loop.time()
         if self._callbacks.tap is not None:
             record.tap = functools.partial(self._lane.tap, record)
         if self._outlet.record is not None:
@@ -631,6 +631,10 @@ class Session:
         if not record.released:
             self._forget_introduction(record)
             self.hear(heard.LinkLost(record.number, error, self._parts.override(error)))
+
+    def tick(self) -> float:
+        """Seconds by a fine clock, for what is measured."""
+        return self._parts.tick()
 
     def link_proven(self, record: LinkRecord) -> None:
         """A link answered."""
@@ -787,7 +791,7 @@ class Session:
             self._timer = None
         self._state = None
         self._outlet.record = None
-        records, self._links = list(self._links.values()), {}
+        records = list(self._links.values())
         for record in records:
             record.drop()
         tasks = list(self._tasks)
@@ -796,6 +800,7 @@ class Session:
         if tasks:
             await asyncio.wait(tasks, timeout=CLEAN_UP_WITHIN)
         await self._wait_closed(records, CLEAN_UP_WITHIN)
+        self._links.clear()
         if not self._over.done():
             self._over.cancel()
 

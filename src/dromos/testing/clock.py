@@ -28,6 +28,10 @@ class LoopClock:
         self._set_by += seconds
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 def on_loop_time(
     bridge: Bridge, *, clock: LoopClock | None = None, seed: int | None = None
 ) -> Bridge:
@@ -43,6 +47,7 @@ def on_loop_time(
         seed: Makes its jitter repeatable.  None (default) leaves it to chance.
     """
     bridge._wall = clock or LoopClock()  # pyright: ignore[reportPrivateUsage]
+    bridge._tick = _loop_time  # pyright: ignore[reportPrivateUsage]
     # A loop whose time is virtual is never late.
     bridge._watchdog = Unwatched()  # pyright: ignore[reportPrivateUsage]
     if seed is not None:
