@@ -1,37 +1,32 @@
 """The commands and their options."""
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Generator, Sequence
-from typing import IO, Any, NoReturn
+from collections.abc import Sequence
+from typing import IO, Any
 
 import click
 
 from dromos import __version__
-from dromos._outlook import is_hopeless
 from dromos.cli import config as options_command
 from dromos.cli.check import check
 from dromos.cli.connect import Settings, converse
 from dromos.cli.doctor import doctor
-from dromos.cli.flags import a_header, in_words_of_the_command
+from dromos.cli.failures import failures_told
+from dromos.cli.flags import a_header
 from dromos.cli.run import run_agent, service_options
-from dromos.cli.sources import Misuse, Tokens, source, token_options
+from dromos.cli.sources import Tokens, source, token_options
 from dromos.cli.timeline import timeline
 from dromos.cli.token import clear, fetch_now, lines, now, summary
-from dromos.cli.users_traceback import users_traceback
 from dromos.cli.watch import watch
-from dromos.config import ConfigError
-from dromos.config.errors import Raised
 from dromos.demo.words import escape
-from dromos.errors import PermanentError, TokenError
 
 __all__ = ["cli"]
 
-CLEAN, FAILED, CONFIGURATION, INTERRUPTED = 0, 1, 78, 130
+CLEAN, FAILED, INTERRUPTED = 0, 1, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +82,7 @@ def connect(
         insecure=tokens.insecure,
         detail="quiet" if quiet else "verbose" if verbose else "usual",
     )
-    with _told():
+    with failures_told():
         asyncio.run(converse(settings, lambda: source(tokens)))
 
 
@@ -106,7 +101,7 @@ def token(fresh: bool, reveal: bool, as_json: bool, **options: Any) -> None:
     again can't mend.
     """
     tokens = Tokens.of(options)
-    with _told():
+    with failures_told():
         found = fetch_now(lambda: source(tokens), tokens.connection_id or "dromos", fresh=fresh)
         told = summary(found, now=now())
         if as_json:
@@ -139,7 +134,7 @@ def run(agent: str | None, **options: Any) -> None:
     Exit status: 0 closed or told to stop, 2 wrong usage, 78 what a configuration or a person
     must mend, 130 or 143 after a second signal, 1 all else.
     """
-    with _told():
+    with failures_told():
         run_agent(agent, options)
 
 
@@ -155,7 +150,7 @@ def config(as_json: bool, path: str | None) -> None:
 
     Exit status: 0, or 78 if the file can't work, or 1 if what it names raises.
     """
-    with _told():
+    with failures_told():
         if path is not None:
             number = len(check(path).connections)
             named = "1 connection" if number == 1 else f"{number or 'no'} connections"
@@ -165,34 +160,6 @@ def config(as_json: bool, path: str | None) -> None:
         else:
             for line in options_command.as_lines(shutil.get_terminal_size().columns):
                 click.echo(line)
-
-
-@contextlib.contextmanager
-def _told() -> Generator[None, None, None]:
-    """Say in a line what went wrong, and exit with the status that it deserves."""
-    try:
-        yield
-    except PermanentError as error:
-        cause = "" if error.__cause__ is None else str(error.__cause__)
-        _leave(f"{error}" if cause in str(error) else f"{error} ({cause})", CONFIGURATION)
-    except ConfigError as error:
-        _leave(str(error), CONFIGURATION)
-    except TokenError as error:
-        is_final = is_hopeless(error)
-        _leave(str(error), CONFIGURATION if is_final else FAILED)
-    except Raised as error:
-        click.echo(f"dromos: {escape(str(error))}", err=True)
-        click.echo(users_traceback(error), err=True, nl=False)
-        sys.exit(FAILED)
-    except Misuse as error:
-        raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-
-
-def _leave(message: str, status: int) -> NoReturn:
-    click.echo(f"dromos: {escape(message)}", err=True)
-    sys.exit(status)
 
 
 @cli.command()
