@@ -8,6 +8,7 @@ import trustme
 from dromos.doctor.talk import answered
 from dromos.errors import InteractionRequired, TokenError
 from dromos.model import Token
+from dromos.oauth import EnvToken, FileToken
 from dromos.testing import FarSide, Gateway
 from tests.doctor.support import (
     CANARY,
@@ -229,6 +230,45 @@ async def test_whatever_a_source_does_is_a_finding(outcome, result, said):
 
     assert result == found["token"].outcome
     assert said in found["token"].said
+
+
+@pytest.mark.parametrize("outcome", [KeyError("k"), {"access_token": CANARY}, None])
+async def test_a_source_that_breaks_its_contract_is_a_finding(outcome):
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=Source(outcome))
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "no token: the token" in found["token"].said
+    assert "the source itself" in found["token"].advice
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        EnvToken("NO_SUCH_VARIABLE_HERE"),
+        FileToken("/nonexistent/token"),
+        FileToken("/"),
+        Source(FileNotFoundError(2, "No such file or directory", "/nonexistent/key")),
+        Source(PermissionError(13, "Permission denied", "/root/key")),
+    ],
+    ids=["variable", "file", "folder", "provider's file", "provider's rights"],
+)
+async def test_nobody_is_asked_whether_a_source_on_this_machine_is_up(source):
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=source)
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "on this machine" in found["token"].advice
+
+
+async def test_a_gateway_that_answers_without_a_token_is_up():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        gateway.fail("token", next=None, status=200, body={})
+        _, found = await examined(far.url, gateway=gateway.url)
+
+    assert "f" == found["token"].outcome[0]
+    assert "it answers, and with no token" in found["token"].advice
 
 
 # --- The link -------------------------------------------------------------------------------------
