@@ -271,6 +271,80 @@ async def test_a_gateway_that_answers_without_a_token_is_up():
     assert "it answers, and with no token" in found["token"].advice
 
 
+# --- Without a source of tokens -------------------------------------------------------------------
+
+
+async def test_without_a_source_the_rest_is_examined_and_the_reason_told():
+    async with FarSide() as far:
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "ppp" == outcomes(found)
+    assert "no source of tokens is named" in found["token"].said
+    assert "the far side upgraded without a token" == found["handshake"].said
+    assert [None] == [link.request.headers.get("authorization") for link in far.links]
+    assert report.healthy
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_far_side_that_asks_for_the_token_we_lack_is_no_failure(status):
+    async with FarSide() as far:
+        far.refuse(status=status)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "wss" == outcomes(found)
+    assert f"{status}" in found["handshake"].said
+    assert "--token-env" in found["handshake"].advice
+    assert "needs a token" in found["ping"].said
+    assert "needs a token" in found["close"].said
+    assert report.healthy
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1008, "no"), (4401, "who are you?")])
+async def test_a_far_side_that_hangs_up_for_want_of_a_token_is_no_failure(code, reason):
+    async with FarSide() as far:
+        far.accept_then_close(code, reason)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "pws" == outcomes(found)
+    assert f"{code}" in found["ping"].said
+    assert "--token-env" in found["ping"].advice
+    assert (report.healthy, report.hopeless) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("", [("Authorization", f"Bearer {CANARY}")]), (f"?api_key={CANARY}", [])],
+    ids=["in a header", "in the URL"],
+)
+async def test_a_secret_that_was_given_otherwise_and_is_refused_is_a_failure(query, headers):
+    async with FarSide() as far:
+        far.refuse(status=401)
+        _, found = await examined(f"{far.url}{query}", source=None, headers=headers)
+
+    assert "ppss" + "s" + "fss" == outcomes(found)
+    assert "does not take" in found["handshake"].advice
+
+
+@pytest.mark.parametrize("code", [1003, 4404])
+async def test_an_end_that_is_not_for_want_of_a_token_fails_without_one(code):
+    async with FarSide() as far:
+        far.accept_then_close(code, "no")
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "pfs" == outcomes(found)
+    assert report.hopeless
+
+
+async def test_what_no_token_would_mend_fails_without_one_as_well():
+    async with FarSide() as far:
+        far.refuse(status=503)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "fss" == outcomes(found)
+    assert "tries again" in found["handshake"].advice
+    assert not report.healthy
+
+
 # --- The link -------------------------------------------------------------------------------------
 
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 import click
 
 from dromos._driver.endpoint import check_url
-from dromos.cli.flags import a_header, in_words_of_the_command
-from dromos.cli.sources import Misuse, Tokens, misuse_if, source, token_options
+from dromos.cli.failures import failures_told
+from dromos.cli.flags import a_header
+from dromos.cli.sources import Tokens, misuse_if, source, token_options
 from dromos.demo.words import escape
 from dromos.doctor.examine import STEPS, examine
 from dromos.doctor.finding import Finding, Report
@@ -20,7 +21,7 @@ from dromos.doctor.subject import Subject
 
 __all__ = ["doctor"]
 
-CLEAN, FAILED, CONFIGURATION, INTERRUPTED = 0, 1, 78, 130
+CLEAN, FAILED, CONFIGURATION = 0, 1, 78
 COLUMN: Final = max(map(len, STEPS))
 SIGNS: Final = {"pass": ("ok", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}
 
@@ -54,13 +55,14 @@ def doctor(
 
     Name, TCP, proxy, TLS, token, handshake, ping, close: each passes, warns, or says why not.
     The parts are those that a bridge uses, so what fails here would fail there.  The token is
-    not shown.  At a gateway none is refreshed.
+    not shown.  At a gateway none is refreshed.  Without any option about tokens, what needs
+    one is skipped.
 
     Exit status: 0 nothing failed, 1 something did, 2 wrong usage, 78 what trying again can't
     mend.
     """
     tokens = Tokens.of(options)
-    try:
+    with failures_told():
         report = asyncio.run(
             _examined(
                 lambda: _subject(url, tokens, header, subprotocol, proxy, ca),
@@ -68,10 +70,6 @@ def doctor(
                 tell=(lambda finding: None) if as_json else _print,
             )
         )
-    except Misuse as error:
-        raise click.UsageError(escape(in_words_of_the_command(str(error)))) from error
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(json.dumps(_as_json(report)))
     sys.exit(CLEAN if report.healthy else CONFIGURATION if report.hopeless else FAILED)
@@ -105,7 +103,7 @@ def _subject(
         raise ValueError(f"--ca {ca} can't be used: {error.strerror or error}") from error
     return Subject(
         url=check_url(url, allow_insecure=tokens.insecure),
-        source=source(tokens),
+        source=None if tokens.is_silent else source(tokens),
         connection_id=tokens.connection_id or "dromos",
         headers=[a_header(text) for text in header],
         subprotocols=subprotocol,

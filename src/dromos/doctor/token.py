@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from dromos._outlook import is_hopeless
-from dromos.doctor.finding import Finding, failed, passed, warned
+from dromos.doctor.finding import Finding, failed, passed, skipped, warned
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import BridgeError, InteractionRequired, PermanentError, TokenError
 from dromos.model import Token
@@ -35,6 +35,8 @@ async def obtain(subject: Subject, found: Found) -> Finding:
     None is refreshed at a gateway for this: two refreshes at once would destroy the
     connection there, and another process may be about to do it.
     """
+    if subject.source is None:
+        return skipped("token", "no source of tokens is named")
     try:
         token = await subject.source.get_token(subject.connection_id)
     except BridgeError as error:
