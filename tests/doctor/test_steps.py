@@ -214,6 +214,11 @@ class Source:
         return self.outcome
 
 
+class Slow:
+    async def get_token(self, connection_id):
+        await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("outcome", "result", "said"),
     [
@@ -387,6 +392,43 @@ async def test_a_silent_far_side_meets_the_limit_for_everything():
 
     assert "ppss" + "p" + "fss" == outcomes(found)
     assert "the 1 s for everything" in found["handshake"].said
+
+
+@pytest.mark.parametrize("what", ["TLS", "proxy"])
+async def test_a_silent_way_there_leaves_time_for_the_token(what):
+    async def silent(peer):
+        await asyncio.Event().wait()
+
+    async with serving(silent) as port, Gateway() as gateway:
+        gateway.add("c-1", lifetime=3600)
+        url = f"wss://127.0.0.1:{port}/ws"
+        proxy = f"http://127.0.0.1:{port}" if what == "proxy" else None
+        _, found = await examined(url, gateway=gateway.url, proxy=proxy, within=1.0)
+
+    assert "fail" == found[what].outcome
+    assert "no end of it within 0.5 s" in found[what].said
+    assert f"needs {what}, which failed" == found["handshake"].said
+    assert "pass" == found["token"].outcome
+    assert "speak TLS" in found[what].advice or "the proxy's port" in found[what].advice
+
+
+async def test_a_source_that_does_not_answer_meets_the_limit_for_everything():
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=Slow(), within=1.0)
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "the 1 s for everything" in found["token"].said
+    assert "up, and reachable" in found["token"].advice
+
+
+@pytest.mark.parametrize(("asked", "said"), [("120", "wait 120 s"), (None, "503 Service Unav")])
+async def test_how_long_a_far_side_asks_us_to_wait_is_told(asked, said):
+    async with FarSide() as far:
+        far.refuse(status=503, headers={} if asked is None else {"Retry-After": asked})
+        _, found = await examined(far.url)
+
+    assert said in found["handshake"].said
+    assert (asked is not None) == ("wait" in found["handshake"].said)
 
 
 async def test_a_far_side_that_answers_no_ping_fails():

@@ -79,12 +79,13 @@ async def _dialled(
 
 def _refused(error: BridgeError) -> Finding:
     status = error.status if isinstance(error, HandshakeError) else None
+    wait = error.retry_after if isinstance(error, HandshakeError) else None
     usual = "is this the right path and port, and does it speak WebSocket?"
     return failed(
         "handshake",
-        str(error),
+        str(error) if wait is None else f"{error}, and asks us to wait {wait:g} s",
         STATUSES.get(status or 0, usual),
         hopeless=is_hopeless_dial(error),
         status=status,
-        retry_after=error.retry_after if isinstance(error, HandshakeError) else None,
+        retry_after=wait,
     )
