@@ -1,7 +1,9 @@
 """Adds what happens to a file, event by event, with a sample of the sessions each second."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
@@ -37,6 +39,9 @@ class Recording:
         except OSError as error:
             raise ConfigError(f"record {path!r} can't be written to: {error.strerror}") from None
         self._is_over = False
+        if _is_torn(path):
+            with contextlib.suppress(OSError):  # the first event tells it
+                self._out.write("\n")  # or its end and our first event would be one line
 
     def on_event(self, event: BridgeEvent) -> None:
         """Write an event: what `Bridge(on_event=...)` takes."""
@@ -73,3 +78,16 @@ class Recording:
         if not self._is_over:
             self._is_over = True
             _log.warning("the recording ends here, it can't be written to: %s", error.strerror)
+
+
+def _is_torn(path: str) -> bool:
+    """Whether a file ends within a line, as a full disk or a machine that crashed leaves it."""
+    try:
+        # Of a pipe nothing can be read again.
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            return False
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # whoever may write it need not be allowed to read it
