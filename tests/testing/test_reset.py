@@ -8,6 +8,11 @@ import pytest
 from dromos.testing._loopback import reset
 
 
+def read_to_the_end(client: socket.socket) -> None:
+    while client.recv(2**20):
+        pass
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_reset_does_not_wait_for_a_client_that_does_not_read(loop: str) -> None:
     factory = asyncio.new_event_loop
@@ -27,8 +32,7 @@ def test_a_reset_does_not_wait_for_a_client_that_does_not_read(loop: str) -> Non
                 await asyncio.sleep(0)
             client.settimeout(5)
             with pytest.raises(ConnectionResetError):
-                while client.recv(2**20):
-                    pass
+                read_to_the_end(client)
         server.close()
 
     with asyncio.Runner(loop_factory=factory) as runner:
