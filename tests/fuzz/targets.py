@@ -319,7 +319,7 @@ def strategies(kind: str, config: dict[str, Any], credentials: dict[str, Any]) -
 EVENTS: Final = """
     session_started session_ended sampled attempt_started attempt_failed retry_scheduled link_opened
     link_lost connected disconnected handed_over token_obtained refresh_started handler_failed
-    renewal_failed flapped latency_measured
+    renewal_failed flapped latency_measured of_a_later_version
 """.split()  # noqa: SIM905
 MEMBERS: Final = """
     link old new handover released took lived delay generation expires_in received sent error
