@@ -1,10 +1,16 @@
 """How much hope a failure leaves to programs, which may try once, or be started again."""
 
 from dromos._core.verdict import Stage, judge
-from dromos.errors import BridgeError, HandshakeError, PermanentError, TokenError
+from dromos.errors import (
+    BridgeError,
+    ConnectionClosed,
+    HandshakeError,
+    PermanentError,
+    TokenError,
+)
 from dromos.model import Verdict
 
-__all__ = ["is_hopeless", "is_hopeless_dial", "may_heal"]
+__all__ = ["is_hopeless", "is_hopeless_dial", "may_heal", "verdict_on_end"]
 
 
 def is_hopeless(error: TokenError) -> bool:
@@ -19,6 +25,11 @@ def is_hopeless_dial(error: Exception) -> bool:
         return True
     verdict = judge(error, stage=Stage.DIAL, worked=False, rejected=False)
     return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
+
+
+def verdict_on_end(error: ConnectionClosed) -> Verdict:
+    """Return what a session makes of a link that ended like this."""
+    return judge(error, stage=Stage.LINK, worked=True, rejected=False)
 
 
 def may_heal(error: PermanentError) -> bool:

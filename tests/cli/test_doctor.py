@@ -63,12 +63,51 @@ async def test_78_means_what_trying_again_can_not_mend():
     ]
 
 
+async def test_without_a_source_of_tokens_what_needs_none_is_examined():
+    async with FarSide(check=lambda request: False) as far:
+        status, out, err = await doctor(far.url)
+
+    assert (0, "") == (status, err)
+    assert "token      skipped: no source of tokens is named" in out
+    assert "WARN  handshake" in out
+    assert "-> say where tokens come from" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "said"),
+    [
+        ("def tokens(): raise KeyError('k')", 1, "source:tokens raised KeyError"),
+        ("import no_such_module_anywhere", 1, "source:tokens raised ModuleNotFoundError"),
+        ("tokens = 5", 2, "provider source:tokens has no get_token"),
+    ],
+    ids=["raises", "can't be imported", "is none"],
+)
+async def test_a_source_of_the_user_s_that_can_not_be_made_is_told_as_by_the_other_commands(
+    tmp_path, monkeypatch, source, status, said
+):
+    (tmp_path / "source.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dromos", "doctor", "ws://127.0.0.1:9/x"),
+        *("--provider", "source:tokens"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+
+    assert (status, b"") == (process.returncode, out)
+    assert said in err.decode()
+    assert "site-packages" not in err.decode()
+    assert "dromos/cli" not in err.decode()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("ws://far.example/x", "--token-env", "MY_TOKEN"), "URL would send the token in clear"),
         (("ftp://far.example/x", "--token-env", "MY_TOKEN"), "URL must begin with ws://"),
-        (("ws://127.0.0.1/x",), "say once where tokens come from"),
+        (("ws://127.0.0.1/x", "--connection-id", "c"), "say once where tokens come from"),
+        (("ws://127.0.0.1/x", "--client-id", "c"), "say once where tokens come from"),
         (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "--ca", "/none"), "--ca /none can't"),
         (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "--proxy", SECRET), "proxy must begin"),
         (("ws://127.0.0.1/x", "--token-env", "MY_TOKEN", "-H", SECRET), "a header is NAME: VALUE"),

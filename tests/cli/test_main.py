@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.test_connect import SOURCE
@@ -30,6 +31,23 @@ def test_it_tells_its_commands():
     assert answer.returncode == 0
     assert "connect" in answer.stdout
     assert "demo" in answer.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full on demand")
+@pytest.mark.parametrize("command", [("config",), ("doctor", "ws://127.0.0.1:9/x")])
+def test_a_full_disk_is_told_in_a_line(command):
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "dromos", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": SOURCE, "PATH": ""},
+            check=False,
+        )
+
+    said = "dromos: the output can't be written: No space left on device\n"
+    assert (1, said) == (answer.returncode, answer.stderr)
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

@@ -1,5 +1,6 @@
 """`dromos timeline`: a recording in, an SVG out, and in between a word about what was broken."""
 
+import gzip
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.timeline.support import RUN, line
 
 from dromos.cli.commands import cli
 from dromos.cli.timeline import MOST_PANELS
+from dromos.telemetry.facts import NAMES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -62,6 +64,10 @@ def test_a_broken_line_is_named_and_the_rest_is_drawn(tmp_path):
         (b"", "has no event of a bridge"),
         (b"\x00\x01\x02\xff" * 50, "-:1: passed over: it is not JSON"),
         (b'{"level": "info"}\n' * 3, "its 3 other lines are about something else"),
+        (recording(line("entangled")), "-:1: passed over: this version does not know its event"),
+        (recording(line("entangled")), "has no event of a bridge"),
+        (gzip.compress(recording(*RUN)), "-: it is compressed; unpack it first, such as with zcat"),
+        (gzip.compress(recording(*RUN))[:100], "-: it is compressed; unpack it first"),
         (recording({"event": "mark", "at": 1.0, "text": "x"}), "has no event of a bridge"),
     ],
 )
@@ -70,6 +76,26 @@ def test_a_file_with_nothing_to_draw_is_an_error(given, said):
 
     assert (1, "") == (outcome.exit_code, outcome.stdout)
     assert said in outcome.stderr
+    assert len(outcome.stderr.splitlines()) <= 7
+
+
+def test_events_of_a_later_version_are_told_and_the_rest_is_drawn():
+    given = recording(*RUN, *(line("entangled", at) for at in range(20)))
+    outcome = timeline("-", given=given)
+
+    assert 0 == outcome.exit_code
+    assert f"-:{len(RUN) + 1}: passed over: this version does not know" in outcome.stderr
+    assert "15 more: passed over: this version does not know its event" in outcome.stderr
+    assert timeline("-", given=recording(*RUN)).stdout == outcome.stdout
+
+
+def test_every_event_that_can_be_recorded_is_known():
+    given = recording(
+        *(line(name.removeprefix("bridge."), at) for at, name in enumerate(NAMES.values()))
+    )
+    outcome = timeline("-", given=given)
+
+    assert (0, "") == (outcome.exit_code, outcome.stderr)
 
 
 def test_sessions_are_chosen_by_connection_and_number():

@@ -129,11 +129,12 @@ class LinkContract:
     async def test_everything_sendable_is_sent(self, open: Open) -> None:
         link, _, far = await open()
 
-        for message in ("text ✓", b"bytes", bytearray(b"array"), memoryview(b"a view")[2:]):
+        views = (memoryview(b"a view")[2:], memoryview(b"e v e n")[::2])
+        for message in ("text ✓", b"bytes", bytearray(b"array"), *views):
             link.send(message)
 
         assert "text ✓" == await far.receive()
-        assert [b"bytes", b"array", b"view"] == [await far.receive() for _ in range(3)]
+        assert [b"bytes", b"array", b"view", b"even"] == [await far.receive() for _ in range(4)]
 
     @pytest.mark.parametrize("message", [None, 7, ["a"]])
     async def test_nothing_else_is_sent(self, open: Open, message: Any) -> None:

@@ -605,6 +605,39 @@ async def test_a_dial_can_be_cancelled_at_every_stage(
         assert open_sockets() <= before + 1, "at most the server's end is left"
 
 
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancelled_dial_leaves_nothing_for_the_loop_to_complain_about(
+    tls: bool, turns: int, authority: trustme.CA
+) -> None:
+    """An upgrade that nobody waits for any more fails all the same, as its connection ends."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.ended()
+
+    context = server_context(authority, "127.0.0.1") if tls else None
+    complaints: list[Any] = []
+    async with serving(serve, tls=context) as port:
+        handshake = Handshake(url=f"{'wss' if tls else 'ws'}://127.0.0.1:{port}")
+        dialer = WebsocketsDialer(ssl=client_context(authority))
+        dial = asyncio.create_task(dialer.dial(handshake, Recorder(), Limits()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        dial.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dial
+        del dial
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gc.collect()
+
+    # That the server misses its client amid TLS is the server's.
+    assert [] == [one for one in complaints if "never retrieved" in one]
+
+
 async def test_a_listener_hears_nothing_of_a_link_that_dial_did_not_return() -> None:
     accepted = asyncio.Event()
 

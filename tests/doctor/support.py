@@ -11,6 +11,7 @@ from dromos.oauth import OAuthClient, StaticToken
 from tests.dialers.loopback import serving
 
 CANARY = "CANARY-5f3a-doctor"
+DEFAULT = StaticToken(CANARY)
 AUTHORITY = trustme.CA()
 TRUSTING = ssl.create_default_context()
 AUTHORITY.configure_trust(TRUSTING)
@@ -31,13 +32,13 @@ def tls(*names, authority=AUTHORITY, days=90, since=-30):
     return context
 
 
-async def examined(url, *, gateway=None, source=None, within=30.0, **more):
+async def examined(url, *, gateway=None, source=DEFAULT, within=30.0, **more):
     """Examine a far side; the report, and every finding by its step."""
     if gateway is not None:
         source = OAuthClient(gateway)
     subject = Subject(
         url=url,
-        source=source or StaticToken(CANARY),
+        source=source,
         connection_id="c-1",
         context=more.pop("context", TRUSTING),
         **more,

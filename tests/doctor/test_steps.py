@@ -8,6 +8,7 @@ import trustme
 from dromos.doctor.talk import answered
 from dromos.errors import InteractionRequired, TokenError
 from dromos.model import Token
+from dromos.oauth import EnvToken, FileToken
 from dromos.testing import FarSide, Gateway
 from tests.doctor.support import (
     CANARY,
@@ -73,10 +74,11 @@ async def test_a_port_that_refuses_says_so(unused_tcp_port):
     ("context", "said", "advice", "hopeless"),
     [
         (lambda: tls(LOCAL, since=-60, days=-3), "expired 3 days ago", "renewed", False),
+        (lambda: tls(LOCAL, since=3), "holds only in 3 days", "this machine's clock", False),
         (lambda: tls("other.example"), "it is for other.example", "one of the names", True),
         (lambda: tls(LOCAL, authority=trustme.CA()), "is refused", "--ca", True),
     ],
-    ids=["expired", "another name", "unknown authority"],
+    ids=["expired", "not yet valid", "another name", "unknown authority"],
 )
 async def test_a_certificate_that_is_refused_is_described(context, said, advice, hopeless):
     async with FarSide(ssl=context()) as far:
@@ -212,6 +214,11 @@ class Source:
         return self.outcome
 
 
+class Slow:
+    async def get_token(self, connection_id):
+        await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("outcome", "result", "said"),
     [
@@ -228,6 +235,119 @@ async def test_whatever_a_source_does_is_a_finding(outcome, result, said):
 
     assert result == found["token"].outcome
     assert said in found["token"].said
+
+
+@pytest.mark.parametrize("outcome", [KeyError("k"), {"access_token": CANARY}, None])
+async def test_a_source_that_breaks_its_contract_is_a_finding(outcome):
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=Source(outcome))
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "no token: the token" in found["token"].said
+    assert "the source itself" in found["token"].advice
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        EnvToken("NO_SUCH_VARIABLE_HERE"),
+        FileToken("/nonexistent/token"),
+        FileToken("/"),
+        Source(FileNotFoundError(2, "No such file or directory", "/nonexistent/key")),
+        Source(PermissionError(13, "Permission denied", "/root/key")),
+    ],
+    ids=["variable", "file", "folder", "provider's file", "provider's rights"],
+)
+async def test_nobody_is_asked_whether_a_source_on_this_machine_is_up(source):
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=source)
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "on this machine" in found["token"].advice
+
+
+async def test_a_gateway_that_answers_without_a_token_is_up():
+    async with Gateway() as gateway, FarSide(gateway=gateway) as far:
+        gateway.add("c-1", lifetime=3600)
+        gateway.fail("token", next=None, status=200, body={})
+        _, found = await examined(far.url, gateway=gateway.url)
+
+    assert "f" == found["token"].outcome[0]
+    assert "it answers, and with no token" in found["token"].advice
+
+
+# --- Without a source of tokens -------------------------------------------------------------------
+
+
+async def test_without_a_source_the_rest_is_examined_and_the_reason_told():
+    async with FarSide() as far:
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "ppp" == outcomes(found)
+    assert "no source of tokens is named" in found["token"].said
+    assert "the far side upgraded without a token" == found["handshake"].said
+    assert [None] == [link.request.headers.get("authorization") for link in far.links]
+    assert report.healthy
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_far_side_that_asks_for_the_token_we_lack_is_no_failure(status):
+    async with FarSide() as far:
+        far.refuse(status=status)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "wss" == outcomes(found)
+    assert f"{status}" in found["handshake"].said
+    assert "--token-env" in found["handshake"].advice
+    assert "needs a token" in found["ping"].said
+    assert "needs a token" in found["close"].said
+    assert report.healthy
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1008, "no"), (4401, "who are you?")])
+async def test_a_far_side_that_hangs_up_for_want_of_a_token_is_no_failure(code, reason):
+    async with FarSide() as far:
+        far.accept_then_close(code, reason)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "pws" == outcomes(found)
+    assert f"{code}" in found["ping"].said
+    assert "--token-env" in found["ping"].advice
+    assert (report.healthy, report.hopeless) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("", [("Authorization", f"Bearer {CANARY}")]), (f"?api_key={CANARY}", [])],
+    ids=["in a header", "in the URL"],
+)
+async def test_a_secret_that_was_given_otherwise_and_is_refused_is_a_failure(query, headers):
+    async with FarSide() as far:
+        far.refuse(status=401)
+        _, found = await examined(f"{far.url}{query}", source=None, headers=headers)
+
+    assert "ppss" + "s" + "fss" == outcomes(found)
+    assert "does not take" in found["handshake"].advice
+
+
+@pytest.mark.parametrize("code", [1003, 4404])
+async def test_an_end_that_is_not_for_want_of_a_token_fails_without_one(code):
+    async with FarSide() as far:
+        far.accept_then_close(code, "no")
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "pfs" == outcomes(found)
+    assert report.hopeless
+
+
+async def test_what_no_token_would_mend_fails_without_one_as_well():
+    async with FarSide() as far:
+        far.refuse(status=503)
+        report, found = await examined(far.url, source=None)
+
+    assert "ppss" + "s" + "fss" == outcomes(found)
+    assert "tries again" in found["handshake"].advice
+    assert not report.healthy
 
 
 # --- The link -------------------------------------------------------------------------------------
@@ -250,7 +370,8 @@ async def test_a_refused_upgrade_says_what_to_do(status, advice, hopeless):
         report, found = await examined(far.url)
 
     assert "ppss" + "p" + "fss" == outcomes(found)
-    assert (status, f"{status}") == (found["handshake"].facts["status"], f"{status}")
+    assert status == found["handshake"].facts["status"]
+    assert f"{status}" in found["handshake"].said
     assert advice in found["handshake"].advice
     assert hopeless == report.hopeless
 
@@ -273,6 +394,43 @@ async def test_a_silent_far_side_meets_the_limit_for_everything():
     assert "the 1 s for everything" in found["handshake"].said
 
 
+@pytest.mark.parametrize("what", ["TLS", "proxy"])
+async def test_a_silent_way_there_leaves_time_for_the_token(what):
+    async def silent(peer):
+        await asyncio.Event().wait()
+
+    async with serving(silent) as port, Gateway() as gateway:
+        gateway.add("c-1", lifetime=3600)
+        url = f"wss://127.0.0.1:{port}/ws"
+        proxy = f"http://127.0.0.1:{port}" if what == "proxy" else None
+        _, found = await examined(url, gateway=gateway.url, proxy=proxy, within=1.0)
+
+    assert "fail" == found[what].outcome
+    assert "no end of it within 0.5 s" in found[what].said
+    assert f"needs {what}, which failed" == found["handshake"].said
+    assert "pass" == found["token"].outcome
+    assert "speak TLS" in found[what].advice or "the proxy's port" in found[what].advice
+
+
+async def test_a_source_that_does_not_answer_meets_the_limit_for_everything():
+    async with FarSide() as far:
+        _, found = await examined(far.url, source=Slow(), within=1.0)
+
+    assert "ppss" + "f" + "sss" == outcomes(found)
+    assert "the 1 s for everything" in found["token"].said
+    assert "up, and reachable" in found["token"].advice
+
+
+@pytest.mark.parametrize(("asked", "said"), [("120", "wait 120 s"), (None, "503 Service Unav")])
+async def test_how_long_a_far_side_asks_us_to_wait_is_told(asked, said):
+    async with FarSide() as far:
+        far.refuse(status=503, headers={} if asked is None else {"Retry-After": asked})
+        _, found = await examined(far.url)
+
+    assert said in found["handshake"].said
+    assert (asked is not None) == ("wait" in found["handshake"].said)
+
+
 async def test_a_far_side_that_answers_no_ping_fails():
     async with FarSide(answer_pings=False) as far:
         _, found = await examined(far.url, ping_timeout=0.1)
@@ -281,15 +439,46 @@ async def test_a_far_side_that_answers_no_ping_fails():
     assert "take this link for dead" in found["ping"].advice
 
 
-@pytest.mark.parametrize(("code", "hopeless"), [(4401, False), (1008, True), (1011, False)])
-async def test_a_far_side_that_opens_and_closes_fails_with_its_code(code, hopeless):
+FORBIDDEN, NO_TOKEN, OTHER = (
+    "takes this for permanent",
+    "did not take the token",
+    "its log says why",
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice", "hopeless"),
+    [
+        *[(code, "go away", FORBIDDEN, True) for code in (1003, 1008, 3003, 4003, 4403, 4404)],
+        *[(code, "go away", NO_TOKEN, False) for code in (3000, 4001, 4401)],
+        (1008, "the token is not for us", NO_TOKEN, False),
+        *[(code, "go away", OTHER, False) for code in (1000, 1002, 1011, 4409, 4999)],
+    ],
+)
+async def test_a_far_side_that_opens_and_closes_is_judged_as_a_bridge_would(
+    code, reason, advice, hopeless
+):
     async with FarSide() as far:
-        far.accept_then_close(code, "go away")
+        far.accept_then_close(code, reason)
         report, found = await examined(far.url)
 
     assert "ppss" + "p" + "pfs" == outcomes(found)
     assert f"{code}" in found["ping"].said
+    assert advice in found["ping"].advice
     assert hopeless == report.hopeless
+
+
+@pytest.mark.parametrize("code", [1001, 1012])
+async def test_a_far_side_that_goes_away_is_answered_as_a_bridge_would(code):
+    async with FarSide(answer_pings=False) as far:
+        examination = asyncio.create_task(examined(far.url))
+        await far.wait_for(lambda: far.links and far.links[0].pings)
+        far.close_all(code, "a deploy")
+        _, found = await examination
+        await far.wait_for(lambda: far.links[0].closed_at)
+
+    assert f"{code} a deploy" in found["ping"].said
+    assert code == far.links[0].close_code
 
 
 async def test_a_close_without_an_answer_is_a_warning():

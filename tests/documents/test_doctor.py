@@ -12,10 +12,14 @@ from tests.documents.world import SOURCE, says, world
 
 pytestmark = pytest.mark.slow  # processes, as a user would start them
 
-WELL, UNKNOWN = Page("howto/doctor.md").blocks("sh")
+WELL, UNKNOWN, WITHOUT = Page("howto/doctor.md").blocks("sh")
 
 
-@pytest.mark.parametrize(("block", "status"), [(WELL, 0), (UNKNOWN, 78)], ids=["well", "unknown"])
+@pytest.mark.parametrize(
+    ("block", "status"),
+    [(WELL, 0), (UNKNOWN, 78), (WITHOUT, 0)],
+    ids=["well", "unknown", "without a token"],
+)
 async def test_it_prints_what_the_page_says(block: Block, status: int):
     ((_, *arguments),) = commands(block)
     async with world() as around:

@@ -39,6 +39,7 @@ from dromos.oauth._flow import Flow
 from dromos.oauth._http import Answer
 from dromos.oauth.device_code import authorized
 from dromos.oauth.store import _decoded
+from dromos.timeline.entry import LATEST
 from dromos.timeline.fold import fold
 from dromos.timeline.picture import draw
 from dromos.timeline.read import Problems, entries
@@ -318,7 +319,7 @@ def strategies(kind: str, config: dict[str, Any], credentials: dict[str, Any]) -
 EVENTS: Final = """
     session_started session_ended sampled attempt_started attempt_failed retry_scheduled link_opened
     link_lost connected disconnected handed_over token_obtained refresh_started handler_failed
-    renewal_failed flapped latency_measured
+    renewal_failed flapped latency_measured of_a_later_version
 """.split()  # noqa: SIM905
 MEMBERS: Final = """
     link old new handover released took lived delay generation expires_in received sent error
@@ -328,7 +329,7 @@ members = st.dictionaries(st.sampled_from(MEMBERS), st.integers(0, 5) | st.float
 recorded = st.builds(
     lambda name, at, own: {"at": at, "connection_id": "c", "session": 1, **own, "event": name},
     st.sampled_from([f"bridge.{name}" for name in EVENTS] + ["mark"]),
-    st.floats(1.7e9, 1.7e9 + 100) | st.floats(),
+    st.floats(1.7e9, 1.7e9 + 100) | st.sampled_from([0.0, 1e11, 2e11, LATEST - 1]) | st.floats(),
     members,
 )
 recordings = st.lists(
@@ -346,7 +347,7 @@ def timelines(lines: list[bytes]) -> None:
     for track in story.tracks:
         times = [track.start, track.end, *(link.opened for link in track.links)]
         assert all(math.isfinite(time) for time in times)
-        assert track.start <= track.end
+        assert 0 <= track.start <= track.end < LATEST
     if story.tracks:
         svg = to_svg(draw(story.tracks[:3], story.marks))
         ElementTree.fromstring(svg)

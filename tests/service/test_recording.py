@@ -67,6 +67,17 @@ def test_a_second_run_adds_to_what_the_first_one_has_recorded(tmp_path: Path):
     assert 2 == len(file.read_text().splitlines())
 
 
+def test_a_line_that_a_crash_has_cut_off_does_not_take_the_next_one_with_it(tmp_path: Path):
+    file = tmp_path / "run.jsonl"
+    file.write_text('{"event": "bridge.session_st')
+    recording = Recording(str(file))
+    recording.on_event(CONNECTED)
+    recording.close()
+
+    _, whole = file.read_text().splitlines()
+    assert "bridge.connected" == json.loads(whole)["event"]
+
+
 def test_a_file_that_can_not_be_written_to_is_named_before_anything_begins(tmp_path: Path):
     with pytest.raises(ConfigError, match="can't be written to: No such file or directory"):
         Recording(str(tmp_path / "nowhere" / "run.jsonl"))

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from dromos.timeline import read
+from dromos.timeline.entry import LATEST
+from dromos.timeline.picture import draw
+from dromos.timeline.svg import to_svg
 from dromos.timeline.track import Wait
 from tests.timeline.support import RUN, START, line, lost, opened, told
 
@@ -78,6 +81,21 @@ def test_a_recording_that_begins_in_the_middle_has_the_links_that_end_in_it():
     assert (7, 10, 12) == (link.number, seconds(link.opened), seconds(link.ended))
 
 
+def test_links_whose_end_was_not_recorded_end_with_their_session():
+    story, _ = told(*opened(1, 1), *opened(2, 2), line("session_ended", 5), line("flapped", 9))
+
+    assert [(5, "released"), (5, "released")] == [
+        (seconds(link.ended), link.fate) for link in story.tracks[0].links
+    ]
+
+
+def test_a_link_whose_end_is_told_after_its_session_s_is_the_one_that_was_open():
+    story, _ = told(*opened(1, 1), line("session_ended", 5), lost(1, 6))
+    [link] = story.tracks[0].links
+
+    assert (6, "lost") == (seconds(link.ended), link.fate)
+
+
 def test_sessions_are_told_apart_and_a_process_that_starts_again_begins_another():
     story, _ = told(
         line("session_started", 0, session=1),
@@ -101,6 +119,30 @@ def test_a_clock_that_is_set_back_is_said_and_what_follows_keeps_its_length():
     assert 10 == pytest.approx(story.tracks[0].links[1].ended - story.tracks[0].links[1].opened)
 
 
+def test_a_clock_that_is_set_right_again_counts_as_it_is():
+    story, problems = told(
+        line("session_started", 0), *opened(1, 100), line("flapped", -3000), lost(1, 200)
+    )
+
+    assert 1 == len(list(problems))
+    assert (200, 200) == (seconds(story.tracks[0].links[0].ended), seconds(story.tracks[0].end))
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        *((2e11, 0, 2e11), (2e11, 0, 1.9e11), (0, 1e11, 0, 2e11, 1e11), (0, 2e11) * 20),
+        *((0, 2.499e11), (2.49999e11, 2.499999e11)),
+    ],
+)
+def test_a_clock_that_is_far_out_leaves_no_calendar(moments):
+    story, _ = told(*[line("flapped") | {"at": at} for at in moments])
+    [track] = story.tracks
+
+    assert moments[0] <= track.start <= track.end < LATEST
+    to_svg(draw(story.tracks, story.marks))
+
+
 def test_a_line_a_little_late_is_nothing_to_speak_of():
     story, problems = told(line("session_started", 1), line("flapped", 0.5))
 
@@ -116,6 +158,7 @@ BROKEN = [
     (json.dumps(line("flapped") | {"at": None}).encode(), 'its "at" is no Unix time'),
     (b'{"event": "bridge.flapped", "at": NaN}', 'its "at" is no Unix time'),
     (b'{"event": "bridge.flapped", "at": 1e300}', 'its "at" is no Unix time'),
+    (b'{"event": "bridge.flapped", "at": 253402300799}', 'its "at" is no Unix time'),
     (b'{"event": "bridge.flapped", "at": -1}', 'its "at" is no Unix time'),
     (json.dumps(line("flapped") | {"session": "1"}).encode(), 'its "session" is no number'),
     (json.dumps(line("flapped") | {"session": 10**400}).encode(), 'its "session" is no number'),

@@ -1,5 +1,7 @@
 """The command line: `dromos run`, `config`, `connect`, `token`, `doctor`, `timeline` and others."""
 
+import errno
+import os
 import sys
 from typing import Final
 
@@ -7,6 +9,9 @@ __all__ = ["main"]
 
 CONFIGURATION: Final = 78
 """The exit status for what trying again can't mend: `EX_CONFIG` of sysexits.h."""
+
+FAILED: Final = 1
+"""The exit status for what may go better the next time."""
 
 
 def main() -> None:
@@ -21,3 +26,10 @@ def main() -> None:
             raise
         print(f'dromos: this needs {missing}: pip install "dromos[cli]"', file=sys.stderr)
         sys.exit(CONFIGURATION)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"dromos: the output can't be written: {error.strerror}", file=sys.stderr)
+        # What is still to be written fails again as Python ends, which would be another status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)

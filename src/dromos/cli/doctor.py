@@ -54,7 +54,8 @@ def doctor(
 
     Name, TCP, proxy, TLS, token, handshake, ping, close: each passes, warns, or says why not.
     The parts are those that a bridge uses, so what fails here would fail there.  The token is
-    not shown.  At a gateway none is refreshed.
+    not shown.  At a gateway none is refreshed.  Without any option about tokens, what needs
+    one is skipped.
 
     Exit status: 0 nothing failed, 1 something did, 2 wrong usage, 78 what trying again can't
     mend.
@@ -101,7 +102,7 @@ def _subject(
         raise ValueError(f"--ca {ca} can't be used: {error.strerror or error}") from error
     return Subject(
         url=check_url(url, allow_insecure=tokens.insecure),
-        source=source(tokens),
+        source=None if tokens.is_silent else source(tokens),
         connection_id=tokens.connection_id or "dromos",
         headers=[a_header(text) for text in header],
         subprotocols=subprotocol,

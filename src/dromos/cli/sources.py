@@ -38,6 +38,13 @@ class Tokens:
         """Whether `ws://` and `http://` may go to other machines."""
         return self.settings.allow_insecure_transport
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is said of tokens, nor of a connection."""
+        return self.connection_id is None and all(
+            value in (None, ()) for value in self.said().values()
+        )
+
     def said(self) -> dict[str, Any]:
         """The options by name, but for the connection's id and `--insecure`."""
         return {name: getattr(self.settings, name) for name in _SAID}

@@ -121,7 +121,10 @@ class PicowsLink(Conduct, WSListener):
         elif message is None:  # pyright: ignore[reportUnnecessaryComparison]  # picows sends it empty
             raise TypeError("message must be str or bytes-like, not None")
         else:
-            self._write(_BINARY, message)
+            try:
+                self._write(_BINARY, message)
+            except BufferError:  # a view with gaps, of which picows takes no bytes
+                self._write(_BINARY, bytes(message))
 
     def pause_reading(self) -> None:
         """Stop reading from the socket, and read in small portions from then on.  Idempotent."""

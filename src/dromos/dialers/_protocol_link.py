@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Generator, Sequence
-from typing import Final
+from typing import Final, cast
 
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.extensions import Extension
@@ -54,8 +54,8 @@ class ProtocolLink(Conduct, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._wire = cast("asyncio.Transport", transport)
         self._write = self._write_frame
 
     def data_received(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHeader, NegotiationError
@@ -55,13 +55,13 @@ class Upgrade(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         asked = self._core.connect()
         for name, value in self._request.headers:
             asked.headers[name] = value
         self._core.send_request(asked)
-        transport.writelines(self._core.data_to_send())
+        self._transport.writelines(self._core.data_to_send())
 
     def data_received(self, data: bytes) -> None:
         """Wait for the whole head; the body of a refusal is not waited for."""

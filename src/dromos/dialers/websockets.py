@@ -130,7 +130,8 @@ class _Attempt(Attempt["ProtocolLink"]):
     async def discard(self) -> None:
         """Close the socket, and let the listener of a link that is not returned hear nothing."""
         outcome = None if self._upgrade is None else self._upgrade.outcome
-        if outcome is not None and outcome.done() and not outcome.cancelled():
+        # An outcome is still to come where TCP or TLS was not through: nobody will ask for it.
+        if outcome is not None and not outcome.cancel() and not outcome.cancelled():
             # Asked for, the exception is not reported as lost.
             lost = outcome.exception()
             if lost is None:

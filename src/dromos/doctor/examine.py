@@ -22,14 +22,32 @@ __all__ = ["STEPS", "examine"]
 
 STEPS: Final = ("DNS", "TCP", "proxy", "TLS", "token", "handshake", "ping", "close")
 
+SILENCE: Final = {
+    "DNS": "the name server did not answer: look at /etc/resolv.conf, and at the network",
+    "TCP": "a firewall drops what is sent there, or the machine is down",
+    "proxy": "the proxy did not answer: is this the proxy's port, and is it a proxy for HTTP?",
+    "TLS": "does this port speak TLS? If it does and is slow, try a longer --timeout",
+    "token": "is the source of tokens up, and reachable? If it is slow, try a longer --timeout",
+    "handshake": "it takes connections and does not answer: is it overloaded, or no WebSocket? If "
+    "it is slow, try a longer --timeout",
+    "ping": "try a longer --timeout",
+    "close": "try a longer --timeout",
+}
+"""What to do about a step that came to no end in its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A step, and those without which it has no sense."""
+    """A step, those without which it has no sense, and what share of all time it may take.
+
+    On the way to the far side it is half of it: the token, which comes after, is fetched
+    from somewhere else, and says as much.
+    """
 
     name: str
     act: Callable[[], Awaitable[Finding]]
     needs: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 async def examine(
@@ -48,12 +66,12 @@ async def examine(
     found, listener = Found(), Listener()
     findings: list[Finding] = []
     lacking: dict[str, str] = {}
-    deadline = asyncio.get_running_loop().time() + within
+    began = asyncio.get_running_loop().time()
     try:
         for step in _plan(subject, found, listener):
             root = next((lacking[need] for need in step.needs if need in lacking), None)
             if root is None:
-                finding = await _taken(step, deadline, within)
+                finding = await _taken(step, began, within)
             else:
                 finding = skipped(step.name, f"needs {root}, which failed")
             if root is not None or finding.outcome == "fail":
@@ -67,10 +85,10 @@ async def examine(
 
 def _plan(subject: Subject, found: Found, listener: Listener) -> tuple[_Step, ...]:
     return (
-        _Step("DNS", lambda: look_up(subject, found)),
-        _Step("TCP", lambda: connect(subject, found), ("DNS",)),
-        _Step("proxy", lambda: pass_proxy(subject, found), ("TCP",)),
-        _Step("TLS", lambda: secure(subject, found), ("TCP", "proxy")),
+        _Step("DNS", lambda: look_up(subject, found), share=0.5),
+        _Step("TCP", lambda: connect(subject, found), ("DNS",), share=0.5),
+        _Step("proxy", lambda: pass_proxy(subject, found), ("TCP",), share=0.5),
+        _Step("TLS", lambda: secure(subject, found), ("TCP", "proxy"), share=0.5),
         _Step("token", lambda: obtain(subject, found)),
         _Step(
             "handshake",
@@ -82,17 +100,16 @@ def _plan(subject: Subject, found: Found, listener: Listener) -> tuple[_Step, ..
     )
 
 
-async def _taken(step: _Step, deadline: float, within: float) -> Finding:
+async def _taken(step: _Step, start: float, within: float) -> Finding:
     began = time.perf_counter()
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(start + within * step.share):
             finding = await step.act()
     except TimeoutError:
-        finding = failed(
-            step.name,
-            f"no end of it within the {within:g} s for everything",
-            "try a longer --timeout",
+        limit = (
+            f"{within * step.share:g} s" if step.share < 1 else f"the {within:g} s for everything"
         )
+        finding = failed(step.name, f"no end of it within {limit}", SILENCE[step.name])
     if finding.outcome == "skip":
         return finding
     return replace(finding, took=time.perf_counter() - began)

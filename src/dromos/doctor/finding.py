@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["Finding", "Outcome", "Report", "failed", "passed", "skipped", "warned"]
+__all__ = ["NAME_A_SOURCE", "Finding", "Outcome", "Report", "failed", "passed", "skipped", "warned"]
+
+NAME_A_SOURCE: Final = (
+    "say where tokens come from, to go on from here: --gateway, --token-env, --token-file, "
+    "--issuer or --provider"
+)
+"""What to do about a far side that wants a token, where no source of them was named."""
 
 Outcome: TypeAlias = Literal["pass", "warn", "fail", "skip"]
 

@@ -3,7 +3,6 @@
 import asyncio
 
 from dromos.errors import ConnectionClosed
-from dromos.interfaces import Link
 from dromos.model import Message
 
 __all__ = ["Listener"]
@@ -15,8 +14,7 @@ class Listener:
     Attributes:
         messages: How many messages came.
         pong: Is done when a ping is answered.
-        closed: Is done when the link has ended, with why.
-        link: The link, once it is open.
+        closed: Is done when the link has ended, or its end was announced, with why.
     """
 
     def __init__(self) -> None:
@@ -24,7 +22,6 @@ class Listener:
         self.messages = 0
         self.pong: asyncio.Future[bytes] = loop.create_future()
         self.closed: asyncio.Future[ConnectionClosed] = loop.create_future()
-        self.link: Link | None = None
 
     def on_message(self, message: Message, /) -> None:
         """Count it."""
@@ -48,10 +45,8 @@ class Listener:
         """A ping does not fill a buffer."""
 
     def on_going_away(self, error: ConnectionClosed, /) -> None:
-        """Take it for the end, and answer it."""
+        """Take it for the end; whoever waits for that answers it."""
         self.on_closed(error)
-        if self.link is not None:
-            self.link.close()
 
     def on_closed(self, error: ConnectionClosed, /) -> None:
         """Let who waits for it know."""

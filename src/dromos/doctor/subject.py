@@ -4,12 +4,13 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from dromos.dialers.picows import PicowsDialer
 from dromos.dialers.resolver import AddressInfo, Resolver
 from dromos.interfaces import Link, TokenProvider, TokenSource
 from dromos.model import Token
+from dromos.redaction import is_sensitive
 
 __all__ = ["Found", "Subject"]
 
@@ -20,7 +21,7 @@ class Subject:
 
     Attributes:
         url: The endpoint, checked.
-        source: Where tokens come from.
+        source: Where tokens come from; None: what needs no token is examined.
         connection_id: For a source that knows several connections.
         headers: Sent with the upgrade request.
         subprotocols: Offered in it.
@@ -32,7 +33,7 @@ class Subject:
     """
 
     url: str
-    source: TokenProvider | TokenSource
+    source: TokenProvider | TokenSource | None
     connection_id: str
     headers: Sequence[tuple[str, str]] = ()
     subprotocols: Sequence[str] = ()
@@ -65,6 +66,12 @@ class Subject:
         parts = urlsplit(self.proxy)
         usual = {"http": 80, "https": 443}.get(parts.scheme, 1080)
         return parts.hostname or "", parts.port or usual
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a secret is in a header or in the URL, beside what a source may give."""
+        names = [name for name, _ in (*self.headers, *parse_qsl(urlsplit(self.url).query))]
+        return any(map(is_sensitive, names))
 
     def dialer(self) -> PicowsDialer:
         """Return the dialer that a bridge would use."""

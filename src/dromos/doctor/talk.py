@@ -4,20 +4,31 @@ import asyncio
 import time
 from typing import Final
 
-from dromos.doctor.finding import Finding, failed, passed, warned
+from dromos._outlook import verdict_on_end
+from dromos.doctor.finding import NAME_A_SOURCE, Finding, failed, passed, skipped, warned
 from dromos.doctor.listener import Listener
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import ConnectionClosed
+from dromos.model import Verdict
 
 __all__ = ["answered", "close", "ping"]
 
 SLOW: Final = 1.0
-TOKEN_CODES: Final = (3000, 4001, 4401)
+ENDS: Final = {
+    Verdict.AUTHENTICATION: "it upgraded first, and then did not take the token: is it for this "
+    "far side?",
+    Verdict.PERMANENT: "a bridge takes this for permanent, and ends: ask who runs the far side",
+}
+"""What to do about a far side that hangs up, by what a session would make of it."""
+
+FORBIDDEN: Final = (1008, 3003, 4003, 4403)
+"""Close codes that a far side may have for whoever shows no token."""
 
 
 async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
     """Send a ping, and wait for its answer."""
-    assert found.link is not None, "this step is skipped without a link"
+    if found.link is None:
+        return skipped("ping", "needs a token")
     began = time.perf_counter()
     found.link.ping(b"dromos doctor")
     waiting = (listener.pong, listener.closed)
@@ -26,7 +37,8 @@ async def ping(subject: Subject, found: Found, listener: Listener) -> Finding:
     if listener.pong.done():
         return answered(took, listener.messages)
     if listener.closed.done():
-        return _hung_up(listener.closed.result())
+        found.link.close()  # where the far side only announced it, it waits for our answer
+        return _hung_up(listener.closed.result(), subject, found)
     return failed(
         "ping",
         f"no answer to a ping within {subject.ping_timeout:g} s",
@@ -46,18 +58,25 @@ def answered(took: float, messages: int) -> Finding:
     return passed("ping", said, **facts)
 
 
-def _hung_up(error: ConnectionClosed) -> Finding:
-    advice = "the far side ends links right after they open: its log says why"
-    if error.code in TOKEN_CODES:
-        advice = "it upgraded first, and then did not take the token: is it for this far side?"
-    if error.code == 1008:
-        advice = "policy violation: a bridge takes this for permanent; ask who runs the far side"
-    return failed("ping", str(error), advice, hopeless=error.code == 1008, code=error.code)
+def _hung_up(error: ConnectionClosed, subject: Subject, found: Found) -> Finding:
+    verdict = verdict_on_end(error)
+    wants_token = verdict is Verdict.AUTHENTICATION or error.code in FORBIDDEN
+    if wants_token and found.token is None and not subject.has_secret:
+        found.link = None
+        return warned("ping", f"{error}: it wants a token", NAME_A_SOURCE, code=error.code)
+    return failed(
+        "ping",
+        str(error),
+        ENDS.get(verdict, "the far side ends links right after they open: its log says why"),
+        hopeless=verdict is Verdict.PERMANENT,
+        code=error.code,
+    )
 
 
 async def close(subject: Subject, found: Found, listener: Listener) -> Finding:
     """Close with 1000, and wait for the far side to answer."""
-    assert found.link is not None, "this step is skipped without a link"
+    if found.link is None:
+        return skipped("close", "needs a token")
     found.link.close(1000)
     await asyncio.wait((listener.closed,), timeout=subject.close_timeout)
     if not listener.closed.done():

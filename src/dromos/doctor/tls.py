@@ -72,8 +72,10 @@ def _refused(error: ssl.SSLCertVerificationError, presented: Certificate | None)
     facts = {} if presented is None else _facts(presented, days)
     message = error.verify_message.rstrip(".")
     said = f"the certificate is refused: {message}{what}"
-    # An expired one is renewed by somebody, so waiting has sense; the others stay as they are.
-    return failed("TLS", said, advice, hopeless=error.verify_code != EXPIRED, **facts)
+    # An expired one is renewed by somebody, and another's day comes, or a clock is set: waiting
+    # has sense then.  The others stay as they are.
+    hopeless = error.verify_code not in (EXPIRED, NOT_YET)
+    return failed("TLS", said, advice, hopeless=hopeless, **facts)
 
 
 def _no_tls(error: ssl.SSLError, subject: Subject) -> Finding:

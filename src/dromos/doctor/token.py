@@ -4,16 +4,21 @@ import time
 from typing import Any
 
 from dromos._outlook import is_hopeless
-from dromos.doctor.finding import Finding, failed, passed, warned
+from dromos.doctor.finding import Finding, failed, passed, skipped, warned
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import BridgeError, InteractionRequired, PermanentError, TokenError
 from dromos.model import Token
+from dromos.oauth._source import checked
 
 __all__ = ["obtain"]
 
 SKEW = 5.0
 """Seconds by which two clocks may differ before somebody should know."""
 
+REMOTE = "is the source of tokens up, and reachable?"
+LOCAL = "look on this machine first: at the variable, the file or the program that is named"
+EMPTY = "it answers, and with no token that can be used: look at what answers there"
+BROKEN = "look into the source itself: it returns a Token, or raises TokenError or OSError"
 STATUSES = {
     400: "the source does not take the question: look at --connection-id",
     401: "the source does not accept us: look at its key or client secret",
@@ -30,12 +35,22 @@ async def obtain(subject: Subject, found: Found) -> Finding:
     None is refreshed at a gateway for this: two refreshes at once would destroy the
     connection there, and another process may be about to do it.
     """
+    if subject.source is None:
+        return skipped("token", "no source of tokens is named")
     try:
         token = await subject.source.get_token(subject.connection_id)
     except BridgeError as error:
         return _refused(error)
-    except (OSError, TimeoutError) as error:
-        return failed("token", f"no token: {error}", "is the source of tokens up, and reachable?")
+    except OSError as error:  # a TimeoutError is one
+        is_local = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+        return failed("token", f"no token: {error}", LOCAL if is_local else REMOTE)
+    except Exception as error:
+        kind = type(error).__name__
+        return failed("token", f"no token: the token source raised {kind}: {error}", BROKEN)
+    try:
+        checked(token, step="token")
+    except TokenError as error:
+        return failed("token", f"no token: {error}", BROKEN)
     finding = _judged(token)
     if finding.outcome != "fail":
         found.token = token
@@ -44,13 +59,21 @@ async def obtain(subject: Subject, found: Found) -> Finding:
 
 def _refused(error: BridgeError) -> Finding:
     status = getattr(error, "status", None)
-    advice = STATUSES.get(status or 0, "is the source of tokens up, and reachable?")
-    if isinstance(error, InteractionRequired):
-        advice = STATUSES[409]
     hopeless = isinstance(error, PermanentError) or (
         isinstance(error, TokenError) and is_hopeless(error)
     )
-    return failed("token", f"no token: {error}", advice, hopeless=hopeless, status=status)
+    return failed("token", f"no token: {error}", _advice(error), hopeless=hopeless, status=status)
+
+
+def _advice(error: BridgeError) -> str:
+    if isinstance(error, InteractionRequired):
+        return STATUSES[409]
+    if not isinstance(error, TokenError):
+        return REMOTE
+    if error.malformed and (error.status or error.origin):
+        return EMPTY
+    # A source that asks nobody, and one that came to no request, know neither status nor server.
+    return STATUSES.get(error.status or 0, LOCAL if error.malformed else REMOTE)
 
 
 def _judged(token: Token) -> Finding:

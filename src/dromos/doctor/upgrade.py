@@ -5,7 +5,7 @@ from typing import Final
 
 from dromos import auth
 from dromos._outlook import is_hopeless_dial
-from dromos.doctor.finding import Finding, failed, passed
+from dromos.doctor.finding import NAME_A_SOURCE, Finding, failed, passed, warned
 from dromos.doctor.listener import Listener
 from dromos.doctor.subject import Found, Subject
 from dromos.errors import BridgeError, HandshakeError
@@ -37,8 +37,9 @@ STATUSES: Final = {
 
 
 async def upgrade(subject: Subject, found: Found, listener: Listener) -> Finding:
-    """Open a link with the token, with the dialer that a bridge would use."""
-    assert found.token is not None, "this step is skipped without a token"
+    """Open a link with the token, if there is one, with the dialer that a bridge would use."""
+    if found.token is None:
+        return await _without_token(subject, found, listener)
     try:
         handshake = auth.apply(Handshake(url=subject.url), found.token, time.time())
         found.link = await _dialled(subject, handshake, found.token, listener)
@@ -48,6 +49,19 @@ async def upgrade(subject: Subject, found: Found, listener: Listener) -> Finding
         return _refused(error)
     strategy = found.token.strategy.type
     return passed("handshake", f"the far side took the token ({strategy}) and upgraded")
+
+
+async def _without_token(subject: Subject, found: Found, listener: Listener) -> Finding:
+    try:
+        found.link = await subject.dialer().dial(Handshake(url=subject.url), listener, Limits())
+    except HandshakeError as error:
+        if error.status not in (401, 403) or subject.has_secret:
+            return _refused(error)
+        said = f"{error}: it wants a token"
+        return warned("handshake", said, NAME_A_SOURCE, status=error.status)
+    except BridgeError as error:
+        return _refused(error)
+    return passed("handshake", "the far side upgraded without a token")
 
 
 async def _dialled(
@@ -65,12 +79,13 @@ async def _dialled(
 
 def _refused(error: BridgeError) -> Finding:
     status = error.status if isinstance(error, HandshakeError) else None
+    wait = error.retry_after if isinstance(error, HandshakeError) else None
     usual = "is this the right path and port, and does it speak WebSocket?"
     return failed(
         "handshake",
-        str(error),
+        str(error) if wait is None else f"{error}, and asks us to wait {wait:g} s",
         STATUSES.get(status or 0, usual),
         hopeless=is_hopeless_dial(error),
         status=status,
-        retry_after=error.retry_after if isinstance(error, HandshakeError) else None,
+        retry_after=wait,
     )

@@ -1,6 +1,7 @@
 """Adds what happens to a file, event by event, with a sample of the sessions each second."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -40,6 +41,9 @@ class Recording:
         except OSError as error:
             raise _refused(path, error.strerror) from None
         self._is_over = False
+        if _is_torn(path):
+            with contextlib.suppress(OSError):  # the first event tells it
+                self._out.write("\n")  # or its end and our first event would be one line
 
     def on_event(self, event: BridgeEvent) -> None:
         """Write an event: what `Bridge(on_event=...)` takes."""
@@ -96,3 +100,16 @@ def check_record(path: str) -> None:
 
 def _refused(path: str, why: str | None) -> ConfigError:
     return ConfigError(f"record {path!r} can't be written to: {why}")
+
+
+def _is_torn(path: str) -> bool:
+    """Whether a file ends within a line, as a full disk or a machine that crashed leaves it."""
+    try:
+        # Of a pipe nothing can be read again.
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            return False
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # whoever may write it need not be allowed to read it

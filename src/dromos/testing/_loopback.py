@@ -12,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast
 
 import h11
 
@@ -32,10 +32,8 @@ def reset(transport: asyncio.BaseTransport) -> None:
         # Another loop's socket object may refuse options; the descriptor never does.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as twin:
             twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
-    else:
-        transport.close()
+    # uvloop's transports are no subclass of asyncio's.
+    cast("asyncio.WriteTransport", transport).abort()
 
 
 class _OnLoop(Protocol):

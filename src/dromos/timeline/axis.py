@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from dromos.timeline.words import date
+
 __all__ = ["Axis", "Tick"]
 
 SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86400.0
@@ -70,7 +72,7 @@ class Axis:
         """Return a moment as words: since the start, or by the clock."""
         if self.is_elapsed:
             return f"{at - self.start:.2f} s"
-        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return date(at)
 
     def ticks(self, *, apart: float = 76.0) -> list[Tick]:
         """Return round moments that are at least so far apart in the picture."""

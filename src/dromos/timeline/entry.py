@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from dromos.telemetry.facts import NAMES, SAMPLED
+
 __all__ = ["Entry", "Unusable", "parse"]
 
 PREFIX: Final = "bridge."
 MARK: Final = "mark"
 """A line of somebody's own: a text that belongs to a moment, whatever the session."""
 
-LATEST: Final = 253402300800.0
-"""Unix time of the year 10000, which no calendar of Python's can write."""
+KNOWN: Final = frozenset({*NAMES.values(), SAMPLED})
+
+LATEST: Final = 2.5e11
+"""Unix time in the year 9892: with the air at its end, an axis up to later ones could pass the
+year 9999, the last in Python's calendar."""
 
 LONGEST_TEXT: Final = 300
 LARGEST: Final = 1e15
@@ -81,6 +86,8 @@ def parse(line: bytes) -> Entry | Unusable | None:
     name = members.get("event")
     if name != MARK and not (isinstance(name, str) and name.startswith(PREFIX)):
         return None  # another program's line, or another record of the same log
+    if name != MARK and name not in KNOWN:
+        return Unusable("this version does not know its event")
     at = _finite(members.get("at"))
     if at is None or not 0 <= at < LATEST:
         return Unusable('its "at" is no Unix time')

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from dromos.timeline.entry import MARK, Entry
+from dromos.timeline.entry import LATEST, MARK, Entry
 from dromos.timeline.track import (
     Failure,
     Gap,
@@ -74,6 +74,9 @@ class _Pen:
     def write(self, entry: Entry) -> float:
         """Take in an event; return by how many seconds its time lay behind the one before."""
         at = entry.at + self._set_back
+        # The clock was set right again; or it was so often out that no calendar has the sum.
+        if entry.at >= self.track.end or at >= LATEST:
+            self._set_back, at = 0.0, entry.at
         back = self.track.end - at
         if back > 0:
             at = self.track.end
@@ -96,6 +99,9 @@ class _Pen:
         if self._gap is not None:
             self._gap.until = at
             self._gap = None
+        # No link outlives its session, and not every recording tells the end of each.
+        for span in self._links.values():
+            span.ended, span.fate = at, "released"
 
     def sampled(self, entry: Entry, at: float) -> None:
         received, sent = entry.number("received"), entry.number("sent")
@@ -170,10 +176,9 @@ class _Pen:
 
     def failed(self, entry: Entry, at: float) -> None:
         link = entry.whole("link")
-        began, _ = self._dialled.pop(-1 if link is None else link, (None, False))
-        self.track.failures.append(
-            Failure(at=at, began=began, label=cause(entry), text=entry.text("error"))
-        )
+        if link is not None:
+            self._dialled.pop(link, None)
+        self.track.failures.append(Failure(at=at, label=cause(entry), text=entry.text("error")))
 
     def waits(self, entry: Entry, at: float) -> None:
         delay = entry.number("delay")

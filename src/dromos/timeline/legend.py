@@ -6,7 +6,7 @@ from typing import Final
 from dromos.timeline.packing import text_width
 from dromos.timeline.shapes import Box, Label, Line, Path, Shape
 
-__all__ = ["HEIGHT", "draw_legend"]
+__all__ = ["draw_legend"]
 
 HEIGHT: Final = 18.0
 SIGN, AFTER = 18.0, 20.0

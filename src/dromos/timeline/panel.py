@@ -11,7 +11,7 @@ from dromos.timeline.rows.attempts import draw_attempts
 from dromos.timeline.rows.gaps import draw_bands, draw_gaps
 from dromos.timeline.rows.links import draw_links
 from dromos.timeline.rows.messages import draw_messages
-from dromos.timeline.rows.notes import draw_marks, draw_notes
+from dromos.timeline.rows.notes import draw_notes, marked
 from dromos.timeline.rows.tokens import draw_tokens
 from dromos.timeline.shapes import Label, Line, Shape
 from dromos.timeline.track import Mark, Track
@@ -60,15 +60,16 @@ def draw_panel(
     """
     head = _heading(track, left, axis.right, top) if heading else []
     body = top + (HEADING if heading else 0.0)
-    first = body + draw_marks(marks, axis, body, 0.0).height + 3
+    flags = marked(marks, axis)
+    first = body + flags.height + 3
     rows, foot = _stacked(track, axis, first)
-    flags = draw_marks(marks, axis, body, foot - first + 3)
+    flagged = flags.drawn(body, depth=foot - first + 3)
     below = [*draw_bands(track, axis, first, foot - first), *_axis(axis, first, foot)]
     named = [shape for row, y in rows for shape in _named(row, left, y)]
     return Panel(
         height=foot + FOOT - top,
-        shapes=(*head, *below, *flags.shapes, *named),
-        signs=flags.signs.union(*(row.signs for row, _ in rows)),
+        shapes=(*head, *below, *flagged.shapes, *named),
+        signs=flagged.signs.union(*(row.signs for row, _ in rows)),
     )
 
 

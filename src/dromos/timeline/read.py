@@ -14,6 +14,9 @@ LONGEST_LINE: Final = 2**20
 MOST_LINES: Final = 5_000_000
 """Lines of one file that are looked at: some weeks of one session's, or a day of many."""
 
+GZIP: Final = b"\x1f\x8b"
+"""What every file of gzip's begins with (RFC 1952, 2.3.1)."""
+
 SHOWN: Final = 5
 """Problems that are told one by one; of the others only the number."""
 
@@ -57,6 +60,9 @@ def entries(stream: IO[bytes], name: str, problems: Problems) -> Iterator[tuple[
         problems: Is told of the lines that can't be used.
     """
     for number, line in enumerate(_lines(stream), 1):
+        if number == 1 and line is not None and line.startswith(GZIP):
+            problems.note(name, "it is compressed; unpack it first, such as with zcat")
+            return
         place = f"{name}:{number}"
         if number > MOST_LINES:
             problems.note(place, f"not looked at, like all after line {MOST_LINES}")

@@ -83,10 +83,9 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An attempt that failed, from its dial, where it came to that, until it was given up."""
+    """An attempt that failed: when it was given up, and why, in a word and in a sentence."""
 
     at: float
-    began: float | None
     label: str
     text: str
 
