@@ -307,6 +307,7 @@ class Connection:
             SendBufferFull: If there is no room for it.
             PermanentError: If the session has failed.
             TypeError: If it is neither a str nor bytes-like.
+            UnicodeEncodeError: If it is a str with a lone surrogate (RFC 6455, 5.6).
             RuntimeError: From another event loop.
         """
         if timeout is not SEND_TIMEOUT:

@@ -63,6 +63,10 @@ class Send(Protocol):
             NotConnected: If no link is open.
             MessageTooBig: If the message is over `send_size_limit`.
             SendBufferFull: If it would take the write buffer over `send_buffer_limit`.
+            TypeError: If it is neither a str nor bytes-like.
+            UnicodeEncodeError: If it is a str with a lone surrogate, which UTF-8 has no bytes
+                for (RFC 6455, 5.6).
+            RuntimeError: From another thread than the event loop's.
         """
         ...
 

@@ -146,6 +146,18 @@ class LinkContract:
         link.send("still open")
         assert "still open" == await far.receive()
 
+    @pytest.mark.parametrize("length", [0, 1, 70_000])
+    async def test_a_text_that_utf8_has_no_bytes_for_is_not_sent(
+        self, open: Open, length: int
+    ) -> None:
+        link, _, far = await open()
+
+        with pytest.raises(UnicodeEncodeError):
+            link.send("x" * length + "\ud800")
+
+        link.send("still open")
+        assert "still open" == await far.receive()
+
     # Pings
 
     async def test_a_ping_is_answered_with_its_payload(self, open: Open) -> None:
