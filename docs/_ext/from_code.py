@@ -6,7 +6,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from examples import is_python, paragraphs
+from docstring_examples import is_python, paragraphs
 from tables import TABLES
 
 

@@ -16,7 +16,7 @@ __all__ = ["EXAMPLES", "Enough", "Example", "Steps", "docstrings"]
 
 SOURCE = Path(dromos.__file__).parent
 
-read = load("examples")
+read = load("docstring_examples")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

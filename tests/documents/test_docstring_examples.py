@@ -229,7 +229,7 @@ def test_the_examples_are_found():
         "dromos.bridge:Bridge",
         "dromos.bridge:Bridge.connect",
         "dromos.oauth.gateway:OAuthClient",
-        "dromos.service.run:run",
+        "dromos.service.launch:run",
         "dromos.sync",
         "dromos.testing.virtual:VirtualTime",
     } <= found

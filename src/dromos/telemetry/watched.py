@@ -175,7 +175,9 @@ class Exporter:
     def timed(self, handler: Handler) -> Handler:
         """Return a handler that does the same, and whose callbacks are timed.
 
-            await bridge.maintain_websocket(connection_id, url, metrics.timed(Agent()))
+            from dromos.telemetry.prometheus import PrometheusMetrics
+            metrics = PrometheusMetrics()
+            await bridge.maintain_websocket("c-1", "wss://host/ws", metrics.timed(handler))
 
         Each call of each callback looks at a clock twice and adds to a histogram: the only
         thing here that costs something for each message.
