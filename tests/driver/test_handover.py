@@ -88,6 +88,19 @@ async def test_a_token_that_has_to_do_because_its_refresh_failed_was_not_renewed
     assert [(1, False), (1, False)] == [(e.generation, e.renewed) for e in it.of(TokenObtained)]
 
 
+async def test_what_was_sent_before_a_clean_end_has_arrived_without_an_outbox() -> None:
+    it = stage()
+    it.start()
+    await until(lambda: it.handler.sends)
+    for n in range(3):
+        await it.handler.sends[0](f"before {n}")
+    await until(lambda: it.of(LinkLost))
+    await it.handler.sends[0]("after")
+    await it.bridge.close()
+
+    assert [(3, 0), (1, 0)] == [(lost.sent, lost.unconfirmed) for lost in it.of(LinkLost)]
+
+
 async def test_on_handover_is_called_in_place_of_on_connect() -> None:
     it = stage(handler=Ready())
     it.start()

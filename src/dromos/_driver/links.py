@@ -241,9 +241,8 @@ class LinkRecord:
         if self.link is None:
             self.drop()
             return
-        if self._options.outbox is not None:
-            # A far side that closes by itself just now would answer this, and not our CLOSE.
-            self.pings.ask_after_now()
+        # A far side that closes by itself just now would answer this, and not our CLOSE.
+        self.pings.ask_after_now()
         self._close_code = code
         self.link.close(code, reason)
         self._release_within = within
