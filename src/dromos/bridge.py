@@ -444,27 +444,34 @@ class Bridge:
 
         Args:
             timeout: Seconds for all of it.  The last of them, a quarter or 6 s, are kept for
-                ending the sessions.  Default 25: Kubernetes kills after 30.
+                ending the sessions; what was not needed before goes to callbacks that are still
+                at work.  Default 25: Kubernetes kills after 30.
 
         Raises:
-            TimeoutError: If something that was sent had not been confirmed by then.  The
-                sessions have ended all the same.
+            TimeoutError: If something that was sent had not been confirmed by then, or a
+                session had to be cut short.  The sessions have ended all the same.
             TypeError: If `timeout` is no duration.
             ValueError: If `timeout` is not finite, or not above 0.
         """
         within = seconds("timeout", timeout, above=0)
         to_close = min(CLOSING_SHARE * within, LONGEST_CLOSING)
+        now = asyncio.get_running_loop().time
+        until = now() + within
         self._closed = True
         late = False
+        politely = at_last = to_close / 2
         try:
             async with asyncio.timeout(within - to_close):
                 await asyncio.gather(*(session.drain() for session in self._sessions.values()))
+            politely = until - now() - at_last
         except TimeoutError:
             late = True
         finally:
-            await self._end(to_close / 2, at_last=to_close / 2)
+            cut_short = await self._end(politely, at_last=at_last)
         if late:
             raise TimeoutError(f"not everything that was sent was confirmed within {within:g} s")
+        if cut_short:
+            raise TimeoutError(f"{_listed(cut_short)} had not ended within {within:g} s")
 
     async def close(self, timeout: Seconds = 5.0) -> None:
         """End every session: close its link, deliver what it has, call `on_disconnect`.
@@ -479,7 +486,7 @@ class Bridge:
         """
         await self._end(seconds("timeout", timeout))
 
-    async def _end(self, within: float, *, at_last: float | None = None) -> None:
+    async def _end(self, within: float, *, at_last: float | None = None) -> list[Session]:
         """End every session within this time, and what is left within another.
 
         Args:
@@ -488,7 +495,7 @@ class Bridge:
         """
         self._closed = True
         try:
-            await end(list(self._sessions.values()), within, at_last=at_last)
+            return await end(list(self._sessions.values()), within, at_last=at_last)
         finally:
             for group in list(self._groups):
                 group.finish()
@@ -709,6 +716,12 @@ def _added_up(told: Iterable[WireBytes]) -> WireBytes | None:
         received += each.received
         sent += each.sent
     return WireBytes(received, sent) if known else None
+
+
+def _listed(sessions: list[Session]) -> str:
+    first, others = sessions[0], len(sessions) - 1
+    more = f" and {others} more sessions" if others else ""
+    return f"the callbacks or the link of {first.connection_id!r}{more}"
 
 
 def _check_part(name: str, part: object, *methods: str) -> None:

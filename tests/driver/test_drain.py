@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dromos import Connection, HandshakeError, NotConnected, Outbox, Send
-from dromos.events import DeliveryUnknown, HandlerFailed, LinkLost, MessagesUnsent
+from dromos.events import DeliveryUnknown, HandlerFailed, LinkLost, MessagesDropped, MessagesUnsent
 from dromos.model import Token
 from dromos.testing.memory import FarEnd
 from tests.driver.harness import URL, Notes, Stage, until
@@ -207,11 +207,33 @@ async def test_a_handler_that_is_stuck_does_not_make_it_late() -> None:
     session = it.start()
     await until(lambda: it.handler.sends)
     await it.handler.sends[0]("to be echoed")
-    took = await drained(it, timeout=20)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError, match="the callbacks or the link of 'c-1' had not ended"):
+        await it.bridge.drain(timeout=20)
+    took = asyncio.get_running_loop().time() - began
     await session
 
     assert took <= 20
     assert "disconnect" == it.handler.names[-1]
+
+
+async def test_a_handler_that_is_slow_has_the_time_that_is_left() -> None:
+    class Slow(Notes):
+        async def on_message(self, message: Any) -> None:
+            await asyncio.sleep(4)
+            await super().on_message(message)
+
+    it = Stage(handler=Slow(), far_side=quiet)
+    it.start()
+    await until(lambda: it.handler.sends)
+    for message in ("one", "two", "three", "four"):
+        it.far.send(message)
+    await asyncio.sleep(1)
+    took = await drained(it)
+
+    assert 15 == pytest.approx(took, abs=0.5)
+    assert ["one", "two", "three", "four"] == it.handler.messages
+    assert [] == it.of(MessagesDropped)
 
 
 async def test_without_anything_to_wait_for_it_ends_at_once() -> None:

@@ -8,7 +8,9 @@ from dromos._driver.session import Session
 __all__ = ["end"]
 
 
-async def end(sessions: Sequence[Session], within: float, *, at_last: float | None = None) -> None:
+async def end(
+    sessions: Sequence[Session], within: float, *, at_last: float | None = None
+) -> list[Session]:
     """End sessions, and return when all are over but those that call this.
 
     Args:
@@ -18,6 +20,9 @@ async def end(sessions: Sequence[Session], within: float, *, at_last: float | No
             count from the end of that.
         at_last: Seconds for those links, and no drain is waited for.  None (default) is their
             `close_timeout`, after a drain.
+
+    Returns:
+        Those that took too long, and were cut short.
     """
     here = asyncio.current_task()
     for session in sessions:
@@ -29,10 +34,10 @@ async def end(sessions: Sequence[Session], within: float, *, at_last: float | No
     # Somebody drains these, with a limit of their own: to end them sooner would cost messages.
     draining = {session for session in others if session.is_flushing and at_last is None}
     try:
-        await _ended([session for session in others if session not in draining], within)
+        late = await _ended([session for session in others if session not in draining], within)
         for session in draining:
             await session.flushed()
-        await _ended(draining, within)
+        return late + await _ended(draining, within)
     except asyncio.CancelledError:
         # Whoever is in a hurry gets a quick end, not sessions that go on by themselves.
         for session in sessions:
@@ -41,13 +46,14 @@ async def end(sessions: Sequence[Session], within: float, *, at_last: float | No
         raise
 
 
-async def _ended(sessions: Collection[Session], within: float) -> None:
-    """Wait until these are over, and hurry those up that take longer than that."""
+async def _ended(sessions: Collection[Session], within: float) -> list[Session]:
+    """Wait until these are over, and return those that had to be hurried up after that time."""
     if not sessions:
-        return
+        return []
     await asyncio.wait([session.ended for session in sessions], timeout=within)
     late = [session for session in sessions if not session.ended.done()]
     for session in late:
         session.stop_now()
     if late:
         await asyncio.wait([session.ended for session in late])
+    return late
