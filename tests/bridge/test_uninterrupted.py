@@ -227,9 +227,10 @@ async def test_twenty_renewals_of_ten_sessions_lose_move_and_double_nothing(
     async with fleet.running():
         await fleet.wait_for_handovers(RENEWALS)
 
-    assert [] == fleet.mistakes()
+    # First what a machine that stood still for a second would have caused.
     assert [] == fleet.disconnects_before_the_end
     assert [] == fleet.sessions_without_overlap()
+    assert [] == fleet.mistakes()
     assert (choose is every) == (fleet.doubles() > 0)
     assert all(link.expires_at is not None for link in fleet.far.links)
     assert min(fleet.numbers.published) >= RENEWALS * RATE
