@@ -132,6 +132,25 @@ def _ends(label):
     return left, left + width
 
 
+def test_a_drain_that_failed_shows_on_its_link_as_a_trouble_and_in_words():
+    end = lost(1, 660, released=True) | {"sent": 30_000, "unconfirmed": 22_465}
+    over = (line("disconnected", 660), line("session_ended", 660))
+    made = picture(*opened(1, 1), end, *over)
+
+    assert {"troubles", "our close unanswered"} <= set(texts(made))
+    assert "1 link closed without an answer" in made.description
+    assert "22,465 messages of unknown delivery" in made.description
+    marks = [shape for shape in made.shapes if getattr(shape, "style", "") == "end"]
+    assert ["link 1 did not answer our CLOSE: 1006", ""] == [mark.told for mark in marks]
+
+
+def test_messages_that_were_given_up_stand_in_the_summary():
+    unsent = line("messages_unsent", 2, count=4, reason="closed")
+    made = picture(*opened(1, 1), unsent, line("messages_dropped", 3, count=1))
+
+    assert "4 messages unsent, 1 message dropped" in made.description
+
+
 def test_a_hand_over_between_links_that_nobody_saw_opens_is_left_out():
     beside = line("handed_over", 1.05, old=7, new=8)
     made = picture(*opened(1, 0.5), *opened(2, 1, handover=True), beside)

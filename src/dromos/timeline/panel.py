@@ -85,8 +85,23 @@ def summary(track: Track) -> str:
         parts.append(counted(len(track.refreshes), "refresh", "refreshes"))
     if track.failures:
         parts.append(f"{counted(len(track.failures), 'attempt')} failed")
+    parts += _troubles(track)
     ending = f"; ended: {track.verdict}" if track.verdict else ""
     return f"{', '.join(parts)}{ending}"
+
+
+def _troubles(track: Track) -> list[str]:
+    """Return what went wrong with links and messages at their end, in words."""
+    unanswered = sum(link.fate == "unanswered" for link in track.links)
+    told = [f"{counted(unanswered, 'link')} closed without an answer"] if unanswered else []
+    for count, what in (
+        (track.unknown, "of unknown delivery"),
+        (track.unsent, "unsent"),
+        (track.dropped, "dropped"),
+    ):
+        if count:
+            told.append(f"{counted(count, 'message')} {what}")
+    return told
 
 
 def _stacked(track: Track, axis: Axis, top: float) -> tuple[list[tuple[Row, float]], float]:
