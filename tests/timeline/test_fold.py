@@ -110,6 +110,34 @@ def test_sessions_are_told_apart_and_a_process_that_starts_again_begins_another(
     ]
 
 
+def started(session, at, **facts):
+    return line("session_started", at, session=session, **facts)
+
+
+def test_a_run_begins_where_a_number_of_a_session_comes_again():
+    story, _ = told(
+        *(started(1, 0), started(2, 1, connection="c-2")),
+        line("flapped", 2, session=2, connection="c-2"),
+        *(started(1, 60), started(2, 61, connection="c-2"), started(3, 62, connection="c-3")),
+        started(1, 120, connection="c-2"),
+    )
+
+    assert [1, 1, 2, 2, 2, 3] == [track.run for track in story.tracks]
+    assert 3 == story.runs
+
+
+def test_sessions_that_start_in_another_order_than_they_are_numbered_are_one_run():
+    story, _ = told(started(2, 0), started(1, 1), started(3, 2))
+
+    assert [1, 1, 1] == [track.run for track in story.tracks]
+
+
+def test_a_recording_whose_beginning_was_cut_off_begins_with_a_run():
+    story, _ = told(line("flapped", 0), started(2, 10), started(1, 60))
+
+    assert [(1, 1), (2, 1), (1, 2)] == [(track.session, track.run) for track in story.tracks]
+
+
 def test_a_clock_that_is_set_back_is_said_and_what_follows_keeps_its_length():
     story, problems = told(
         line("session_started", 0), *opened(1, 100), *opened(2, -3000), lost(2, -2990)

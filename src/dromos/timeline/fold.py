@@ -35,9 +35,12 @@ class Story:
     Attributes:
         tracks: The sessions, in the order in which they were first heard of.
         marks: What whoever recorded noted in the margin.
+        runs: How many runs of the program were told: a recording is added to, and one that
+            was started again counts its sessions from the beginning.
     """
 
     def __init__(self) -> None:
+        self.runs = 1
         self.tracks: list[Track] = []
         self.marks: list[Mark] = []
 
@@ -51,15 +54,20 @@ def fold(told: Iterable[tuple[str, Entry]], note: Callable[[str, str], None]) ->
     """
     story = Story()
     pens: dict[tuple[str, int], _Pen] = {}
+    numbers: set[int] = set()
     for place, entry in told:
         if entry.name == MARK:
             story.marks.append(Mark(at=entry.at, text=entry.text("text")))
             continue
-        key = entry.connection, entry.session
+        key, begins = (entry.connection, entry.session), entry.name == "session_started"
+        if begins and entry.session in numbers:
+            # A bridge gives no number twice, so that this is another process.
+            story.runs += 1
+            numbers.clear()
+        numbers.add(entry.session)
         pen = pens.get(key)
-        # A process that was started again counts its sessions from the beginning.
-        if pen is None or entry.name == "session_started":
-            pen = pens[key] = _Pen(entry)
+        if pen is None or begins:
+            pen = pens[key] = _Pen(entry, story.runs)
             story.tracks.append(pen.track)
         back = pen.write(entry)
         if back > STEP:
@@ -70,9 +78,13 @@ def fold(told: Iterable[tuple[str, Entry]], note: Callable[[str, str], None]) ->
 class _Pen:
     """Writes one session's events into its track."""
 
-    def __init__(self, first: Entry) -> None:
+    def __init__(self, first: Entry, run: int) -> None:
         self.track = Track(
-            connection=first.connection, session=first.session, start=first.at, end=first.at
+            connection=first.connection,
+            session=first.session,
+            run=run,
+            start=first.at,
+            end=first.at,
         )
         self._set_back = 0.0
         self._dialled: dict[int, tuple[float, bool]] = {}

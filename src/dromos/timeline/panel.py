@@ -46,7 +46,7 @@ class Panel:
 
 
 def draw_panel(
-    track: Track, marks: Sequence[Mark], axis: Axis, top: float, *, left: float, heading: bool
+    track: Track, marks: Sequence[Mark], axis: Axis, top: float, *, left: float, name: str
 ) -> Panel:
     """Return one session's panel.
 
@@ -56,10 +56,10 @@ def draw_panel(
         axis: The axis of time.
         top: Where it begins.
         left: Where the names of its rows begin.
-        heading: Whether the session's name stands above it.
+        name: The session's name, to stand above it; empty: none does.
     """
-    head = _heading(track, left, axis.right, top) if heading else []
-    body = top + (HEADING if heading else 0.0)
+    head = _heading(track, name, left, axis.right, top) if name else []
+    body = top + (HEADING if name else 0.0)
     flags = marked(marks, axis)
     first = body + flags.height + 3
     rows, foot = _stacked(track, axis, first)
@@ -121,8 +121,7 @@ def _named(row: Row, left: float, y: float) -> list[Shape]:
     return [name, *row.shapes]
 
 
-def _heading(track: Track, left: float, right: float, top: float) -> list[Shape]:
-    name = f"{track.connection or 'a session'}  (session {track.session})"
+def _heading(track: Track, name: str, left: float, right: float, top: float) -> list[Shape]:
     where = f"{track.endpoint}  ·  " if track.endpoint else ""
     below = fitted(f"{where}{summary(track)}", 11, right - left)
     return [

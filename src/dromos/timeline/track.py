@@ -125,6 +125,7 @@ class Track:
     Attributes:
         connection: Its connection's id.
         session: Its number in its bridge.
+        run: Which run of the program it belongs to, from 1 in the order of the lines.
         start: When it began, or was first heard of.
         end: When it ended, or was last heard of.
         endpoint: Where it connects to.
@@ -141,6 +142,7 @@ class Track:
     session: int
     start: float
     end: float
+    run: int = 1
     endpoint: str = ""
     is_over: bool = False
     verdict: str = ""
