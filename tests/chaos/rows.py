@@ -140,11 +140,16 @@ def delay(name: str, seconds: float, told: Told | None) -> Row:
     return Row(name=name, kind="dial", do=do, told=told)
 
 
-def close(code: int | None, reason: str = "", name: str | None = None) -> Row:
-    """A CLOSE."""
+def close(
+    code: int | None,
+    reason: str = "",
+    name: str | None = None,
+    direction: Literal["up", "down"] = "down",
+) -> Row:
+    """A CLOSE: the far side's, or one that it takes for ours, which it answers with the same."""
 
     def do(proxy: FaultProxy, state: State, **which: Any) -> None:
-        proxy.close_with(code, reason, **which)
+        proxy.close_with(code, reason, direction=direction, **which)
 
     return Row(name=name or f"close {code}", kind="close", do=do, told=_closed(code))
 
@@ -208,6 +213,7 @@ CLOSES: tuple[Row, ...] = (
     close(4401),
     close(4403),
     close(None),
+    close(1000, name="close up", direction="up"),
 )
 
 ROWS: tuple[Row, ...] = LINKS + DIALS + CLOSES
