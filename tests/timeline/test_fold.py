@@ -355,6 +355,15 @@ def test_what_the_outbox_says_of_a_link_counts_in_place_of_what_the_link_says():
     ]
 
 
+def test_an_end_of_which_the_outbox_has_told_is_one_trouble_and_not_two():
+    first, *rest = drained()
+    story, _ = told(first, line("delivery_unknown", 660, link=1, count=7, resent=False), *rest)
+    [track] = story.tracks
+
+    assert ("unanswered", 7) == (track.links[0].fate, track.unknown)
+    assert ["delivery unknown"] == [note.label for note in track.notes]
+
+
 def test_messages_that_were_given_up_are_counted_and_told():
     story, _ = told(
         line("messages_unsent", 1, count=1200, reason="expired"),

@@ -161,11 +161,10 @@ class _Pen:
         self._account(span, entry, at)
 
     def _account(self, span: LinkSpan, entry: Entry, at: float) -> None:
-        """Note what an end that was not clean has left in the dark."""
-        unconfirmed = entry.whole("unconfirmed") or 0
-        error = entry.text("error")
+        """Note what an end that was not clean has left in the dark, unless the outbox has."""
         if span.fate == "released" or span.number in self._accounted:
-            unconfirmed = 0
+            return
+        unconfirmed, error = entry.whole("unconfirmed") or 0, entry.text("error")
         if unconfirmed:
             self.track.unknown += unconfirmed
             text = f"{counted(unconfirmed, 'message')} on link {span.number}: {error}"
