@@ -63,7 +63,8 @@ class Snapshot:
         next_link: The number of the link that is to take over, or None.
         attempts: Failures that the wait for the next attempt grows with: a link that was
             lost before it had proven stable clears none.  0 while a link is open.
-        last_error: What went wrong last, or None.
+        last_error: What went wrong last, or None.  It stays once that has passed.
+        last_error_at: Unix time at which it did, or None.
         next_attempt_at: Unix time of the next attempt, while it waits for one.
         token_expires_at: Unix time; None if there is no token, or it never expires.
         receive_queue: Messages that were received and not taken yet.
@@ -84,6 +85,7 @@ class Snapshot:
     next_link: int | None = None
     attempts: int = 0
     last_error: Exception | None = None
+    last_error_at: float | None = None
     next_attempt_at: float | None = None
     token_expires_at: float | None = None
     receive_queue: int = 0

@@ -146,6 +146,7 @@ class Cell:
         self._dialer = dialer
         self._tag = object()  # not the cell itself: it would hold its own tasks
         self._hit_at = 0  # how many events there were
+        self._hit_link: int | None = None  # the old one, where that is meant
         self._on_event: Callable[[BridgeEvent], None] | None = None
         self._sent = 0
 
@@ -284,6 +285,7 @@ class Cell:
             # The successor has not been dialled yet: the only connection is the old one.
             self._on_event = None
             self._hit_at = len(self.events)
+            self._hit_link = event.link - 1
             self.row.do(self.proxy, self.state, live=True)
 
     async def _spoil_dials(self, *, next: int | None) -> None:
@@ -330,9 +332,8 @@ class Cell:
         if self.row.heals is not None:
             asyncio.get_running_loop().call_later(self.row.heals, self.proxy.heal)
         error = await self._told()
-        if error is not None:
-            verdict = judge(error, stage=_stage(error), worked=True, rejected=False)
-            if verdict in (Verdict.PERMANENT, Verdict.INTERACTION) and self.state != "old link":
+        if error is not None and self.state != "old link":
+            if _ends(error):
                 await self._must_end(error)
                 return "="
             wait = asked_to_wait(error)
@@ -342,6 +343,8 @@ class Cell:
             await asyncio.wait(flows)
         await self._exchange()
         assert not self.session.done(), f"it ended: {self.session!r}"
+        if self.state == "old link":
+            self._check_that_it_goes_on(error)
         if self.state == "next link":
             await self._until(self._of(HandedOver))
             await self._exchange()
@@ -353,9 +356,7 @@ class Cell:
 
     async def _told(self) -> Exception | None:
         """The error that the session was told of, once it was; None if it need not be."""
-        told = self.row.told
-        if told is None or self.state == "old link":
-            # Whatever becomes of a link that is being replaced, the next one is on its way.
+        if self.row.told is None:
             return None
         await self._until(lambda: self._errors() or self.session.done())
         errors = self._errors()
@@ -365,8 +366,10 @@ class Cell:
     def _errors(self) -> list[Exception]:
         assert self.row.told is not None
         told = AttemptFailed | LinkLost | DepartureAnnounced | RenewalFailed
-        since = self.events[self._hit_at :]
-        errors = [event.error for event in since if isinstance(event, told)]
+        since = [event for event in self.events[self._hit_at :] if isinstance(event, told)]
+        if self._hit_link is not None:
+            since = [event for event in since if getattr(event, "link", None) == self._hit_link]
+        errors = [event.error for event in since]
         return [error for error in errors if self.row.told(error, self.state)]
 
     async def _must_end(self, error: Exception) -> None:
@@ -397,6 +400,16 @@ class Cell:
         delay = plan.retry_in if isinstance(plan, RenewalFailed) else plan.delay
         assert delay >= wait, f"it waits {delay} s and was asked for {wait} s"
         return self.quick and delay > LONG_WAIT
+
+    def _check_that_it_goes_on(self, error: Exception | None) -> None:
+        """The next link is on its way: what the old one has told is announced, and no more."""
+        since = self.events[self._hit_at :]
+        deferred = [event.error for event in since if isinstance(event, EndDeferred)]
+        ends = error is not None and _ends(error)
+        assert ends == bool(deferred), f"announced as what ends the session: {deferred!r}"
+        waits = [each for each in since if isinstance(each, RetryScheduled)]
+        because = [each for each in waits if error is not None and each.error is error]
+        assert not because, f"it waited because of a link that is being replaced: {because!r}"
 
     async def _meet_while_closing(self) -> str:
         """Close with the fault under way: it ends without an error, and soon."""
@@ -468,6 +481,12 @@ class Cell:
             and all(getattr(event, name) == value for name, value in facts.items())
             for event in self.events
         )
+
+
+def _ends(error: Exception) -> bool:
+    """Whether its verdict ends a session."""
+    verdict = judge(error, stage=_stage(error), worked=True, rejected=False)
+    return verdict in (Verdict.PERMANENT, Verdict.INTERACTION)
 
 
 def _stage(error: Exception) -> Stage:

@@ -54,6 +54,7 @@ class Row:
         told: Whether an error is the one that this fault must be told as; None: it may
             pass unnoticed.
         heals: Seconds after which the proxy is healed; None never.
+        states: Where it differs from another row.
     """
 
     name: str
@@ -61,11 +62,12 @@ class Row:
     do: Callable[..., None] | None
     told: Told | None = None
     heals: float | None = None
+    states: tuple[State, ...] = STATES
 
     def fits(self, state: State) -> bool:
         """Whether there is such a thing."""
         if self.kind == "link":
-            return True
+            return state in self.states
         # A dial has one moment only; a CLOSE needs an open link.
         return state != "dialling" and not (self.kind == "dial" and state == "old link")
 
@@ -104,6 +106,7 @@ def link(
     *,
     told: Told | None = ended,
     heals: float | None = None,
+    states: tuple[State, ...] = STATES,
     **options: Any,
 ) -> Row:
     """A fault of a connection."""
@@ -111,7 +114,7 @@ def link(
     def do(proxy: FaultProxy, state: State, **which: Any) -> None:
         order(proxy, **options, **_in_time(state), **which)
 
-    return Row(name=name, kind="link", do=do, told=told, heals=heals)
+    return Row(name=name, kind="link", do=do, told=told, heals=heals, states=states)
 
 
 def _corrupt(proxy: FaultProxy, *, after_bytes: int | None = None, **which: Any) -> None:
@@ -137,11 +140,16 @@ def delay(name: str, seconds: float, told: Told | None) -> Row:
     return Row(name=name, kind="dial", do=do, told=told)
 
 
-def close(code: int | None, reason: str = "", name: str | None = None) -> Row:
-    """A CLOSE."""
+def close(
+    code: int | None,
+    reason: str = "",
+    name: str | None = None,
+    direction: Literal["up", "down"] = "down",
+) -> Row:
+    """A CLOSE: the far side's, or one that it takes for ours, which it answers with the same."""
 
     def do(proxy: FaultProxy, state: State, **which: Any) -> None:
-        proxy.close_with(code, reason, **which)
+        proxy.close_with(code, reason, direction=direction, **which)
 
     return Row(name=name or f"close {code}", kind="close", do=do, told=_closed(code))
 
@@ -153,11 +161,27 @@ LINKS: tuple[Row, ...] = (
     link("silent up", FaultProxy.go_silent, direction="up"),
     link("silent down", FaultProxy.go_silent, direction="down"),
     link("reset", FaultProxy.reset),
+    # A reset tells both ends at once: the direction says only whose bytes it waits for, and in a
+    # handshake the request's come first.
+    link("reset down", FaultProxy.reset, direction="down", states=("handshake",)),
     link("half-close", FaultProxy.half_close, direction="down"),
     link("half-close up", FaultProxy.half_close, direction="up"),
     link("stall 0.3 s", FaultProxy.stall, told=None, seconds=0.3),
     link("stall 4 s", FaultProxy.stall, seconds=4.0),
+    link("stall 4 s up", FaultProxy.stall, seconds=4.0, direction="up"),
+    link("stall 4 s down", FaultProxy.stall, seconds=4.0, direction="down"),
     link("throttle", FaultProxy.throttle, told=None, heals=1.0, bytes_per_second=1500.0),
+    *(
+        link(
+            f"throttle {way}",
+            FaultProxy.throttle,
+            told=None,
+            heals=1.0,
+            bytes_per_second=1500.0,
+            direction=way,
+        )
+        for way in ("up", "down")
+    ),
     link("truncate", FaultProxy.truncate),
     link("truncate up", FaultProxy.truncate, direction="up"),
     link("corrupt", _corrupt, told=garbled),
@@ -189,6 +213,7 @@ CLOSES: tuple[Row, ...] = (
     close(4401),
     close(4403),
     close(None),
+    close(1000, name="close up", direction="up"),
 )
 
 ROWS: tuple[Row, ...] = LINKS + DIALS + CLOSES

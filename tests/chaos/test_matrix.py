@@ -3,19 +3,21 @@
 import asyncio
 import gc
 import tracemalloc
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dromos
-from dromos import Bridge, Handshake, Limits
-from dromos.events import BridgeEvent, LinkLost
+from dromos import Bridge, ConnectionClosed, Handshake, Limits
+from dromos.events import BridgeEvent, EndDeferred, LinkLost, RetryScheduled
 from dromos.testing import FarSide, FaultProxy
 from tests.chaos.cell import DIALERS, Cell
 from tests.chaos.leaks import CELL, descriptors, nothing_left, survivors, watch_tasks
 from tests.chaos.matrix import broken, every_cell, play, some_cells
-from tests.chaos.rows import ROWS, STATES, link
+from tests.chaos.rows import ROWS, STATES, close, link
 from tests.dialers.recorder import Recorder
 from tests.driver.harness import Notes, Tokens
 
@@ -163,3 +165,46 @@ async def test_a_cell_notices_a_session_that_does_not_recover() -> None:
     outcome = await cell.run()
 
     assert "!" == outcome.mark
+
+
+@pytest.mark.slow  # a token lives four real seconds before its link is replaced
+async def test_a_cell_notices_an_old_link_that_was_told_as_something_else() -> None:
+    watch_tasks(asyncio.get_running_loop())
+    other = replace(close(4000), told=close(4001).told)
+
+    cell = Cell(other, "old link", quick=True)
+    cell.patience = 8.0
+    outcome = await cell.run()
+
+    assert "!" == outcome.mark
+
+
+TEMPORARY, FINAL = ConnectionClosed(code=1011), ConnectionClosed(code=1008)
+
+
+@pytest.mark.parametrize(
+    ("error", "events", "wrong"),
+    [
+        (TEMPORARY, [], None),
+        (FINAL, [EndDeferred(error=FINAL)], None),
+        (None, [], None),
+        (TEMPORARY, [EndDeferred(error=TEMPORARY)], "announced"),
+        (FINAL, [], "announced"),
+        (None, [EndDeferred(error=FINAL)], "announced"),
+        (TEMPORARY, [RetryScheduled(delay=1, failures=1, error=TEMPORARY)], "waited"),
+    ],
+)
+def test_what_an_old_link_has_told_is_compared_with_its_verdict(
+    error: Exception | None, events: list[BridgeEvent], wrong: str | None
+) -> None:
+    cell = Cell(close(1000), "old link", quick=True)
+    cell.events = events
+
+    with nullcontext() if wrong is None else pytest.raises(AssertionError, match=wrong):
+        cell._check_that_it_goes_on(error)
+
+
+def test_a_reset_has_a_direction_only_where_the_bytes_are_counted() -> None:
+    down = [state for _, row, state in every_cell() if row.name == "reset down"]
+
+    assert {"handshake"} == set(down)

@@ -111,6 +111,60 @@ def test_sessions_are_chosen_by_connection_and_number():
     assert "no such session; it has session 1 of 'a'" in outcome.stderr
 
 
+RUNS = [
+    *(line("session_started", 1000 * n, session=1) for n in range(9)),
+    line("mark", 0, text="in the first"),
+    line("session_started", 8001, session=2, connection="other"),
+    line("mark", 8001, text="in the last"),
+    line("flapped", 8009, session=2, connection="other"),
+]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        (("--run", "last"), ["c-1  (session 1)", "other  (session 2)"]),
+        (("--run", "2", "--run", "1"), ["c-1  (run 1, session 1)", "c-1  (run 2, session 1)"]),
+        (("--connection", "c-1"), [f"c-1  (run {n}, session 1)" for n in range(1, 10)]),
+    ],
+)
+def test_a_run_of_a_file_that_spans_restarts_is_chosen(chosen, shown):
+    outcome = timeline("-", *chosen, given=recording(*RUNS))
+
+    assert 0 == outcome.exit_code
+    assert shown == names(outcome.stdout)
+
+
+def test_a_run_is_drawn_without_the_marks_of_the_others():
+    svg = timeline("-", "--run", "last", given=recording(*RUNS)).stdout
+
+    assert "in the last" in svg
+    assert "in the first" not in svg
+
+
+def test_a_file_with_several_runs_says_how_to_choose_one():
+    many = timeline("-", given=recording(*RUNS))
+    one = timeline("-", "--run", "last", given=recording(*RUNS))
+
+    assert "9 runs are in one picture; --run last draws the newest only" in many.stderr
+    assert "" == one.stderr
+
+
+def test_a_run_that_there_is_not_is_told_with_how_many_there_are():
+    outcome = timeline("-", "--run", "10", given=recording(*RUNS))
+
+    assert 1 == outcome.exit_code
+    assert "- has no run 10; it has 9" in outcome.stderr
+
+
+@pytest.mark.parametrize("run", ["first", "0", "-1", "1.5", "²"])
+def test_what_is_no_number_of_a_run_is_refused(run):
+    outcome = timeline("-", "--run", run, given=recording(*RUNS))
+
+    assert 2 == outcome.exit_code
+    assert "a run is a number from 1 on, or last" in outcome.stderr
+
+
 def test_thousands_of_sessions_are_cut_with_a_word_about_it():
     given = recording(*(line("session_started", session=n) for n in range(3000)))
     outcome = timeline("-", given=given)

@@ -234,6 +234,76 @@ def test_a_session_is_told_in_words():
     assert r"refused\x1b[31m with 503 (4 failed in a row)" in row
 
 
+def in_a_terminal(width, *sessions):
+    console = Console(width=width, file=open(os.devnull, "w"), record=True)  # noqa: SIM115
+    console.print(table(read(answer(*sessions)), limit=9))
+    console.file.close()
+    return console.export_text().splitlines()
+
+
+REFUSED = (
+    "dialling ws://far.example failed: "
+    "ConnectionRefusedError: [Errno 111] Connect call failed ('127.0.0.1', 443)"
+)
+
+
+def facts_of(state, error):
+    """A session with every column filled."""
+    return session(
+        1,
+        state,
+        connection_id="agent-1",
+        last_error=error,
+        last_error_at=970.0,
+        latency=0.0012,
+        link_since=973.0,
+        next_attempt_at=1010.0,
+        token_expires_at=4000.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (REFUSED, "ConnectionRefused"),
+        ("dialling wss://far.example took over 15 s", "took over 15 s"),
+        (
+            "dialling wss://far.example through the proxy failed: TimeoutError: x",
+            "by proxy: Timeout",
+        ),
+        ("wss://far.example refused the upgrade with 503 Service Unavailable", "503 Service"),
+        ("wss://far.example did not answer in HTTP/1.1", "did not answer in"),
+        ("link closed by the far side (1006 connection reset)", "1006 connection r"),
+        ("link closed by us (1006 no answer to a ping within 20 s)", "1006 no answer t"),
+        ("no token for 'c-1'", "no token for 'c-1"),
+    ],
+)
+def test_in_a_terminal_of_100_columns_the_cause_of_a_failure_is_seen(error, cause):
+    *_, row = in_a_terminal(100, facts_of("waiting", error))
+
+    assert cause in row
+
+
+def test_an_error_of_the_past_begins_with_its_age():
+    *_, row = in_a_terminal(100, facts_of("open", REFUSED))
+    [_, _, plain_row] = plain(read(answer(facts_of("open", REFUSED))), limit=9)
+
+    assert "30 s ago: C" in row
+    assert f"30 s ago: {REFUSED}" in plain_row
+
+
+def test_an_error_of_now_ends_with_its_age():
+    told = read(answer(facts_of("waiting", "busy") | {"attempts": 4}))
+
+    assert plain(told, limit=9)[2].endswith("busy (30 s ago, 4 failed in a row)")
+
+
+def test_a_process_that_does_not_say_when_its_error_was_is_shown_without():
+    told = read(answer(facts_of("open", "busy") | {"last_error_at": None}))
+
+    assert plain(told, limit=9)[2].endswith("  busy")
+
+
 def test_rates_are_differences_and_another_process_has_none():
     before = read(answer(session(1), session(2), now=1000))
     after = read(

@@ -21,6 +21,7 @@ from dromos import (
     TokenError,
 )
 from dromos.events import (
+    AttemptFailed,
     Connected,
     DepartureAnnounced,
     Disconnected,
@@ -768,6 +769,21 @@ async def test_a_snapshot_says_when_the_next_attempt_is_due_and_why() -> None:
 
         assert shot.next_attempt_at == pytest.approx(it.clock(), abs=0.6)
         assert 1 == shot.attempts
+
+
+async def test_a_snapshot_says_when_its_last_error_was_and_goes_on_saying_so_once_open() -> None:
+    it = Stage(retry_policy=RetryPolicy(min_backoff=8))
+    busy = HandshakeError("busy", status=503)
+    it.dialer.then(busy)
+    async with connect(it) as connection:
+        assert connection.snapshot().last_error_at is None
+        await until(lambda: connection.state == "waiting")
+        failed = it.of(AttemptFailed)[0]
+        await connection.wait_open(3600)
+        shot = connection.snapshot()
+
+    assert (busy, failed.at) == (shot.last_error, shot.last_error_at)
+    assert failed.at < shot.since
 
 
 async def test_a_snapshot_counts_what_the_backoff_counts() -> None:

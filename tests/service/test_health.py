@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 
 import pytest
 
@@ -190,17 +191,21 @@ async def test_sessions_are_told_as_json():
         "last_error_type",
     } == set(first)
     assert ("open", 1, far.url) == (first["state"], first["link"], first["endpoint"])
-    assert (None, None) == (first["last_error"], first["last_error_type"])
+    assert [None] * 3 == [
+        first[name] for name in ("last_error", "last_error_type", "last_error_at")
+    ]
     assert (1, 1) == (first["counters"]["links"], first["counters"]["sent"])
 
 
 async def test_an_error_is_told_in_words_and_by_its_type():
+    before = time.time()
     async with world() as (_, far, _, health):
         far.links[0].close(4000, "for repairs")
         await far.wait_for_link(2)
         told = (await ask(health.port, "/sessions")).json["sessions"][0]
 
     assert "ConnectionClosed" == told["last_error_type"]
+    assert before <= told["last_error_at"] <= told["since"]
     assert "for repairs" in told["last_error"]
 
 

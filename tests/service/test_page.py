@@ -39,6 +39,7 @@ def session(number, state="open", **more):
         "attempts": 0,
         "last_error": None,
         "last_error_type": None,
+        "last_error_at": None,
         "next_attempt_at": None,
         "token_expires_at": now + 3600,
         "latency": 0.012,
@@ -153,13 +154,19 @@ async def test_a_real_bridge_is_shown_on_its_own_port(tmp_path):
 @needs_chromium
 async def test_those_with_trouble_come_first_with_what_became_of_them(tmp_path):
     sessions = [
-        session(1, link_since=time.time() - 7200),
+        session(
+            1,
+            link_since=time.time() - 7200,
+            last_error="no answer",
+            last_error_at=time.time() - 7300,
+        ),
         session(
             2,
             "waiting",
             next_attempt_at=time.time() + 1000,
             attempts=3,
             last_error="refused with 503",
+            last_error_at=time.time() - 600,
             token_expires_at=time.time() - 5,
         ),
     ]
@@ -169,7 +176,8 @@ async def test_those_with_trouble_come_first_with_what_became_of_them(tmp_path):
     assert ["c-2 wss://far.example/ws", "waiting"] == waiting[:2]
     assert "expired" == waiting[6]
     assert waiting[7].startswith("in 1")
-    assert "refused with 503 3 failed in a row" == waiting[10]
+    assert "refused with 503 10 min ago, 3 failed in a row" == waiting[10]
+    assert "no answer 2 h 01 min ago" == well[10]
     assert ["7", "2 h 00 min", "12 ms"] == well[3:6]
 
 

@@ -332,6 +332,97 @@ async def test_close_codes_that_nobody_may_send_can_be_sent(proxy: FaultProxy) -
         assert 1002 == socket.protocol.close_sent.code
 
 
+@pytest.mark.parametrize("code", [1000, 1001, 4999, None])
+async def test_a_close_upwards_is_the_client_s_to_the_far_side(
+    far: FarSide, proxy: FaultProxy, code: int | None
+) -> None:
+    async with dial(proxy) as socket:
+        assert "hello" == await answer(socket)
+        proxy.close_with(code, "" if code is None else "because", direction="up")
+
+        assert (1005 if code is None else code) == (await end_of(socket))[0]
+        await far.links[0].wait_closed()
+    told = (1005, "") if code is None else (code, "because")
+    assert told == (far.links[0].close_code, far.links[0].close_reason)
+    assert far.links[0].violation is None
+    assert ("close_with", "up") == (proxy.happened[0].kind, proxy.happened[0].direction)
+
+
+async def test_nothing_of_the_client_s_follows_a_close_upwards(
+    far: FarSide, proxy: FaultProxy
+) -> None:
+    async with dial(proxy) as socket:
+        assert "one" == await answer(socket, "one")
+        proxy.close_with(direction="up")
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send("two")
+        await end_of(socket)
+        await far.links[0].wait_closed()
+
+    assert ["one"] == far.links[0].received
+    assert far.links[0].violation is None
+
+
+async def test_a_close_upwards_on_a_connection_to_come_follows_the_whole_handshake(
+    far: FarSide, proxy: FaultProxy
+) -> None:
+    proxy.close_with(4000, direction="up", next=1)
+    async with dial(proxy) as socket:
+        assert 4000 == (await end_of(socket))[0]
+
+    assert 0 < proxy.happened[0].down
+    assert 4000 == far.links[0].close_code
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+@pytest.mark.parametrize("bytes_in_the_frame", [1, 50, 96])
+async def test_a_close_after_some_bytes_waits_for_the_end_of_their_frame(
+    far: FarSide, proxy: FaultProxy, direction: str, bytes_in_the_frame: int
+) -> None:
+    message = "x" * 94
+    frame = 100 if direction == "up" else 96  # with its header, and the mask of a client's
+    async with dial(proxy) as socket:
+        assert message == await answer(socket, message)
+        before = getattr(proxy.connections[0], direction)
+        proxy.close_with(4000, direction=direction, after_bytes=frame + bytes_in_the_frame)
+        assert message == await answer(socket, message)
+        assert [] == proxy.happened
+        await socket.send(message)
+
+        assert 4000 == (await end_of(socket))[0]
+    assert before + 2 * frame == getattr(proxy.happened[0], direction)
+
+
+async def test_a_close_after_some_bytes_on_a_connection_to_come_counts_the_handshake(
+    proxy: FaultProxy,
+) -> None:
+    async with dial(proxy) as socket:
+        handshake = proxy.connections[0].down
+        await answer(socket)
+    proxy.close_with(4000, after_bytes=handshake + 1, next=1)
+    async with dial(proxy) as socket:
+        assert "hello" == await answer(socket)
+        assert (4000, "") == await end_of(socket)
+
+
+async def test_a_close_that_is_due_later_is_forgotten_when_healed(proxy: FaultProxy) -> None:
+    async with dial(proxy) as socket:
+        proxy.close_with(4000, after_bytes=10)
+        proxy.heal()
+        for _ in range(4):
+            assert "hello" == await answer(socket)
+
+
+async def test_closed_both_ways_is_one_fault(far: FarSide, proxy: FaultProxy) -> None:
+    async with dial(proxy) as socket:
+        proxy.close_with(4000, direction="both")
+        assert 4000 == (await end_of(socket))[0]
+        await far.links[0].wait_closed()
+
+    assert 4000 == far.links[0].close_code
+    assert [("close_with", "both")] == [(each.kind, each.direction) for each in proxy.happened]
+
+
 # --- Something else comes through -----------------------------------------------------------
 
 
@@ -431,6 +522,8 @@ def test_the_public_names_are_these() -> None:
         lambda proxy: proxy.throttle(0),
         lambda proxy: proxy.close_with(1000, "x" * 124),
         lambda proxy: proxy.close_with(None, "x"),
+        lambda proxy: proxy.close_with(direction="sideways"),
+        lambda proxy: proxy.close_with(after=1, after_bytes=1),
         lambda proxy: FaultProxy("ftp://host"),
         lambda proxy: FaultProxy("ws:///path"),
     ],
@@ -444,6 +537,8 @@ def test_the_public_names_are_these() -> None:
         "rate",
         "long reason",
         "reason without code",
+        "direction of a close",
+        "both for a close",
         "scheme",
         "no host",
     ],

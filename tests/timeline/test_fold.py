@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dromos import ConnectionClosed
 from dromos.timeline import read
 from dromos.timeline.entry import LATEST
 from dromos.timeline.picture import draw
@@ -107,6 +108,34 @@ def test_sessions_are_told_apart_and_a_process_that_starts_again_begins_another(
     assert [("c-1", 1), ("c-1", 2), ("c-2", 1), ("c-1", 1)] == [
         (track.connection, track.session) for track in story.tracks
     ]
+
+
+def started(session, at, **facts):
+    return line("session_started", at, session=session, **facts)
+
+
+def test_a_run_begins_where_a_number_of_a_session_comes_again():
+    story, _ = told(
+        *(started(1, 0), started(2, 1, connection="c-2")),
+        line("flapped", 2, session=2, connection="c-2"),
+        *(started(1, 60), started(2, 61, connection="c-2"), started(3, 62, connection="c-3")),
+        started(1, 120, connection="c-2"),
+    )
+
+    assert [1, 1, 2, 2, 2, 3] == [track.run for track in story.tracks]
+    assert 3 == story.runs
+
+
+def test_sessions_that_start_in_another_order_than_they_are_numbered_are_one_run():
+    story, _ = told(started(2, 0), started(1, 1), started(3, 2))
+
+    assert [1, 1, 1] == [track.run for track in story.tracks]
+
+
+def test_a_recording_whose_beginning_was_cut_off_begins_with_a_run():
+    story, _ = told(line("flapped", 0), started(2, 10), started(1, 60))
+
+    assert [(1, 1), (2, 1), (1, 2)] == [(track.session, track.run) for track in story.tracks]
 
 
 def test_a_clock_that_is_set_back_is_said_and_what_follows_keeps_its_length():
@@ -230,3 +259,118 @@ def test_members_of_a_wrong_type_count_as_absent():
     assert not problems
     assert [4] == [link.number for link in track.links]
     assert (None, "", "") == (track.tokens[0].expires, track.endpoint, track.verdict)
+
+
+# --- Messages of which nobody knows, and links that ended without a word --------------------------
+
+
+GONE = ConnectionClosed(code=1006, by_peer=False)
+
+
+def drained(*, code=1006, unconfirmed=22_465, **facts):
+    """A session that is drained: its only link is let go, and ends so."""
+    end = lost(1, 660, released=True, code=code, lived=659.0)
+    facts = {"error": str(ConnectionClosed(code=code, by_peer=code == 1011))} | facts
+    return [
+        line("session_started"),
+        *opened(1, 1),
+        end | {"sent": 30_000, "unconfirmed": unconfirmed} | facts,
+        line("disconnected", 660),
+        line("session_ended", 660, cancelled=False),
+    ]
+
+
+def test_a_link_that_leaves_our_close_unanswered_is_no_clean_end():
+    story, _ = told(*drained())
+    [track] = story.tracks
+
+    assert ("unanswered", "1006") == (track.links[0].fate, track.links[0].why)
+    assert 22_465 == track.unknown
+    [note] = track.notes
+    assert ("delivery unknown", f"22,465 messages on link 1: {GONE}") == (note.label, note.text)
+
+
+def test_a_link_with_nothing_unconfirmed_that_leaves_our_close_unanswered_is_marked_too():
+    story, _ = told(*drained(unconfirmed=0))
+    [track] = story.tracks
+
+    assert ("unanswered", 0) == (track.links[0].fate, track.unknown)
+    assert [("close unanswered", f"link 1: {GONE}")] == [(n.label, n.text) for n in track.notes]
+
+
+def test_a_link_whose_end_crossed_our_close_with_messages_on_it_is_no_clean_end():
+    story, _ = told(*drained(code=1011, unconfirmed=3))
+
+    assert ("unanswered", 3) == (story.tracks[0].links[0].fate, story.tracks[0].unknown)
+
+
+@pytest.mark.parametrize(("code", "unconfirmed"), [(1000, 0), (1000, 3), (4000, 3), (1011, 0)])
+def test_a_close_that_was_answered_is_a_clean_end(code, unconfirmed):
+    story, _ = told(*drained(code=code, unconfirmed=unconfirmed))
+    [track] = story.tracks
+
+    assert ("released", 0, []) == (track.links[0].fate, track.unknown, track.notes)
+
+
+def test_an_old_link_that_ends_without_a_word_once_it_was_relieved_is_the_hand_over():
+    story, _ = told(*opened(1, 1), *opened(2, 5, handover=True), lost(1, 5.1, released=True))
+
+    assert ("released", []) == (story.tracks[0].links[0].fate, story.tracks[0].notes)
+
+
+def test_an_old_link_that_leaves_our_close_unanswered_tells_of_the_messages_on_it():
+    end = lost(1, 5.1, released=True) | {"unconfirmed": 1}
+    story, _ = told(*opened(1, 1), *opened(2, 5, handover=True), end)
+
+    assert ("unanswered", 1) == (story.tracks[0].links[0].fate, story.tracks[0].unknown)
+
+
+def test_a_successor_that_never_served_and_was_dropped_is_no_trouble():
+    beside = opened(2, 5, handover=True)[:2]
+    story, _ = told(*opened(1, 1), *beside, lost(2, 5.1, released=True))
+
+    assert ("released", []) == (story.tracks[0].links[1].fate, story.tracks[0].notes)
+
+
+def test_a_lost_link_tells_how_many_messages_it_took_with_it():
+    story, _ = told(*opened(1, 1), lost(1, 9) | {"unconfirmed": 2})
+
+    assert ("lost", 2) == (story.tracks[0].links[0].fate, story.tracks[0].unknown)
+
+
+def test_what_the_outbox_says_of_a_link_counts_in_place_of_what_the_link_says():
+    story, _ = told(
+        *opened(1, 1),
+        line("delivery_unknown", 9, link=1, count=2, resent=True),
+        lost(1, 9) | {"unconfirmed": 2},
+        *opened(2, 10),
+        line("delivery_unknown", 19, link=2, count=3, resent=False),
+        lost(2, 19) | {"unconfirmed": 4},
+    )
+    [track] = story.tracks
+
+    assert 3 == track.unknown
+    assert ["2 messages on link 1, sent again", "3 messages on link 2"] == [
+        note.text for note in track.notes
+    ]
+
+
+def test_an_end_of_which_the_outbox_has_told_is_one_trouble_and_not_two():
+    first, *rest = drained()
+    story, _ = told(first, line("delivery_unknown", 660, link=1, count=7, resent=False), *rest)
+    [track] = story.tracks
+
+    assert ("unanswered", 7) == (track.links[0].fate, track.unknown)
+    assert ["delivery unknown"] == [note.label for note in track.notes]
+
+
+def test_messages_that_were_given_up_are_counted_and_told():
+    story, _ = told(
+        line("messages_unsent", 1, count=1200, reason="expired"),
+        line("messages_dropped", 2, count=1),
+        line("messages_dropped", 3, count=None),
+    )
+    [track] = story.tracks
+
+    assert (1200, 1) == (track.unsent, track.dropped)
+    assert ["1,200 messages, expired", "1 message", ""] == [note.text for note in track.notes]

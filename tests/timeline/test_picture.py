@@ -132,6 +132,92 @@ def _ends(label):
     return left, left + width
 
 
+def test_a_drain_that_failed_shows_on_its_link_as_a_trouble_and_in_words():
+    end = lost(1, 660, released=True) | {"sent": 30_000, "unconfirmed": 22_465}
+    over = (line("disconnected", 660), line("session_ended", 660))
+    made = picture(*opened(1, 1), end, *over)
+
+    assert {"troubles", "our close unanswered"} <= set(texts(made))
+    assert "1 link closed without an answer" in made.description
+    assert "22,465 messages of unknown delivery" in made.description
+    marks = [shape for shape in made.shapes if getattr(shape, "style", "") == "end"]
+    assert ["link 1 did not answer our CLOSE: 1006", ""] == [mark.told for mark in marks]
+
+
+def test_messages_that_were_given_up_stand_in_the_summary():
+    unsent = line("messages_unsent", 2, count=4, reason="closed")
+    made = picture(*opened(1, 1), unsent, line("messages_dropped", 3, count=1))
+
+    assert "4 messages unsent, 1 message dropped" in made.description
+
+
+def outage(link, at, *labels, every=2.0, seconds=12.0):
+    """A link that opens and is lost, a gap with failed attempts in it, and the next one."""
+    yield from opened(link, at)
+    yield lost(link, at + 1)
+    yield line("disconnected", at + 1, error="gone")
+    for number, status in enumerate(labels, 1):
+        yield line("attempt_failed", at + 1 + number * every, error="x", status=status)
+    yield from opened(link + 1, at + seconds)
+
+
+def said_of_attempts(made):
+    return [s.text for s in made.shapes if isinstance(s, Label) and s.style == "lostword"]
+
+
+def test_a_gap_says_how_many_attempts_failed_in_it_and_not_how_many_lie_together():
+    apart_and_together = [
+        *opened(1, 1),
+        lost(1, 2),
+        line("disconnected", 2, error="gone"),
+        *(line("attempt_failed", at, error="x", status=503) for at in (2.1, 2.15, 7, 20, 40)),
+        *opened(2, 60),
+    ]
+
+    assert ["503 ×5"] == said_of_attempts(picture(*apart_and_together))
+
+
+def test_a_gap_says_each_cause_with_its_number():
+    made = picture(*outage(1, 1, 503, 401, 503), line("flapped", 20))
+
+    assert ["503 ×2, 401"] == said_of_attempts(made)
+
+
+def test_each_of_many_gaps_has_its_number_and_the_numbers_are_all_failures():
+    lines = [each for n in range(12) for each in outage(2 * n + 1, 1 + 40 * n, 503, 503, 503)]
+    made = picture(*lines, line("flapped", 500), width=700)
+
+    assert ["×3"] * 12 == [text.removeprefix("503 ") for text in said_of_attempts(made)]
+
+
+def test_gaps_too_near_to_each_other_for_a_number_each_share_one():
+    lines = [each for n in range(200) for each in outage(2 * n + 1, 1 + 40 * n, 503, 401)]
+    made = picture(*lines)
+    numbers = [text.rpartition("×")[2] for text in said_of_attempts(made)]
+
+    assert 400 == sum(map(int, numbers))
+
+
+def test_attempts_that_fail_before_the_first_link_are_counted_together():
+    lines = [line("attempt_failed", at, error="x", status=503) for at in (1, 10, 20, 30)]
+
+    assert ["503 ×4"] == said_of_attempts(picture(line("session_started"), *lines, *opened(1, 40)))
+
+
+def test_successors_that_fail_while_a_link_is_open_have_a_label_where_they_are():
+    failed = [line("attempt_failed", at, error="x", status=409) for at in (10, 40)]
+
+    assert ["409", "409"] == said_of_attempts(picture(*opened(1, 1), *failed, line("flapped", 60)))
+
+
+def test_a_label_at_the_right_end_of_the_axis_stays_in_the_picture():
+    made = picture(*opened(1, 1), lost(1, 2), line("attempt_failed", 60, error="x", status=503))
+
+    assert ["503"] == said_of_attempts(made)
+    [label] = [s for s in made.shapes if isinstance(s, Label) and s.style == "lostword"]
+    assert _ends(label)[1] <= 960
+
+
 def test_a_hand_over_between_links_that_nobody_saw_opens_is_left_out():
     beside = line("handed_over", 1.05, old=7, new=8)
     made = picture(*opened(1, 0.5), *opened(2, 1, handover=True), beside)

@@ -421,6 +421,7 @@ class Session:
             next_link=step.link if isinstance(step, Succeeding) else None,
             attempts=0 if self.is_open else self._tally.failed_in_a_row,
             last_error=self._tally.last_error,
+            last_error_at=self._tally.last_error_at,
             next_attempt_at=(
                 wall + max(0.0, state.until - now) if isinstance(state, Waiting) else None
             ),
@@ -871,13 +872,13 @@ class Session:
 
     def emit(self, event: BridgeEvent) -> None:
         """Tell the observers, and count."""
-        self._tally.hear(event)
         event = replace(
             event,
             connection_id=self.connection_id,
             session=self.number,
             at=self._parts.wall(),
         )
+        self._tally.hear(event)
         self._parts.emit(event)
         for watcher in self._watchers:
             watcher.on_event(event)

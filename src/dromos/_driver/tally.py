@@ -15,6 +15,7 @@ class Tally:
         failed_in_a_row: Failures that the backoff counts; what a link clears only once it
             has proven stable.
         last_error: What went wrong last.
+        last_error_at: When, in Unix time.
     """
 
     __slots__ = (
@@ -22,16 +23,18 @@ class Tally:
         "_has_outbox",
         "failed_in_a_row",
         "last_error",
+        "last_error_at",
     )
 
     def __init__(self, *, has_outbox: bool) -> None:
         self.failed_in_a_row = 0
         self.last_error: Exception | None = None
+        self.last_error_at: float | None = None
         self._has_outbox = has_outbox
         self._counted: Counter[str] = Counter()
 
     def hear(self, event: events.BridgeEvent) -> None:
-        """Count an event."""
+        """Count an event, which knows already when it happened."""
         if (name := _ONES.get(type(event))) is not None:
             self._counted[name] += 1
         self._hear_of_messages(event)
@@ -66,7 +69,7 @@ class Tally:
                 self.failed_in_a_row = 0
             case events.AttemptFailed(error=error):
                 self.failed_in_a_row += 1
-                self.last_error = error
+                self._note(error, event.at)
             case events.RetryScheduled(failures=failures):
                 self.failed_in_a_row = failures
             case (
@@ -74,9 +77,12 @@ class Tally:
                 | events.RenewalFailed(error=error)
                 | events.LinkLost(error=error, released=False)
             ):
-                self.last_error = error
+                self._note(error, event.at)
             case _:
                 pass
+
+    def _note(self, error: Exception, at: float) -> None:
+        self.last_error, self.last_error_at = error, at
 
 
 _ONES: dict[type[events.BridgeEvent], str] = {

@@ -32,6 +32,7 @@ class Watched:
     latency: float | None = None
     attempts: int = 0
     last_error: str = ""
+    last_error_at: float | None = None
     next_attempt_at: float | None = None
     token_expires_at: float | None = None
     received: float = 0.0
@@ -142,6 +143,7 @@ def _session(told: Mapping[str, Any]) -> Watched:
         latency=_number(told.get("latency")),
         attempts=_whole(told.get("attempts")) or 0,
         last_error=_text(told.get("last_error")),
+        last_error_at=_number(told.get("last_error_at")),
         next_attempt_at=_number(told.get("next_attempt_at")),
         token_expires_at=_number(told.get("token_expires_at")),
         received=_number(counted.get("received")) or 0.0,

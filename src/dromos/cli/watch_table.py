@@ -1,5 +1,6 @@
 """Sessions as a table: for a terminal with colours, and in plain characters for a pipe."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,13 +23,22 @@ COLUMNS: Final = (
     "age",
     "latency",
     "token",
-    "next attempt",
+    "next",
     "in/s",
     "out/s",
     "last error",
 )
 TEXTS: Final = frozenset({"connection", "state", "last error"})
 STYLES: Final = {"open": "green", "waiting": "red", "closed": "red"}
+BEGINNINGS: Final = (
+    (re.compile(r"^dialling \S+ through the proxy failed: "), "by proxy: "),
+    (re.compile(r"^dialling \S+ (?:failed: )?"), ""),
+    (re.compile(r"^wss?://\S+ refused the upgrade with "), ""),
+    (re.compile(r"^wss?://\S+ "), ""),
+    (re.compile(r"^link closed by (us|the far side) \((.*)\)"), r"\2, by \1"),
+)
+"""How the texts of our errors begin, and what is left of that: where it was, the row says."""
+
 SOON: Final = 60.0
 """Seconds of a token's life that are worth a colour."""
 
@@ -71,7 +81,9 @@ def table(told: Round, *, limit: int, notice: str = "") -> RenderableType:
             min_width=8 if is_text else None,
         )
     for session in shown:
-        grid.add_row(*(Text(cell.text, cell.style) for cell in _cells(session, told.now)))
+        grid.add_row(
+            *(Text(cell.text, cell.style) for cell in _cells(session, told.now, is_narrow=True))
+        )
     left = len(told.sessions) - len(shown)
     return Group(
         *([Text(notice, "bold red")] if notice else []),
@@ -102,9 +114,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _cells(session: Watched, now: float) -> list[Cell]:
-    error = session.last_error
-    failed = f" ({session.attempts} failed in a row)" if session.attempts > 1 else ""
+def _cells(session: Watched, now: float, *, is_narrow: bool = False) -> list[Cell]:
     return [
         Cell(escape(session.connection)),
         Cell(escape(session.state), STYLES.get(session.state, "yellow")),
@@ -116,8 +126,35 @@ def _cells(session: Watched, now: float) -> list[Cell]:
         Cell(_next(session.next_attempt_at, now), "yellow"),
         Cell("" if session.received_rate is None else rate(session.received_rate)),
         Cell("" if session.sent_rate is None else rate(session.sent_rate)),
-        Cell(escape(" ".join(error.split())) + failed, "dim" if session.state == "open" else ""),
+        _error(session, now, is_narrow=is_narrow),
     ]
+
+
+def _error(session: Watched, now: float, *, is_narrow: bool) -> Cell:
+    """Return what went wrong last: while a link is open that is the past, and its age comes first.
+
+    Of one that lasts the cause comes first, and whatever else there is room for.
+    """
+    error = escape(" ".join(session.last_error.split()))
+    if not error:
+        return Cell("")
+    if is_narrow:
+        error = _cause(error)
+    ago = "" if session.last_error_at is None else f"{_age(session.last_error_at, now)} ago"
+    if session.state == "open":
+        return Cell(f"{ago}: {error}" if ago else error, "dim")
+    failed = f"{session.attempts} failed in a row" if session.attempts > 1 else ""
+    more = ", ".join(filter(None, (ago, failed)))
+    return Cell(f"{error} ({more})" if more else error)
+
+
+def _cause(error: str) -> str:
+    """Return an error of ours from its cause on: its end is what a narrow terminal cuts off."""
+    for beginning, rest in BEGINNINGS:
+        error, found = beginning.subn(rest, error, count=1)
+        if found:
+            break
+    return error
 
 
 def _age(since: float | None, now: float) -> str:

@@ -1,4 +1,4 @@
-"""RFC 6455 frames as a server sees them: read with every check, written without a mask."""
+"""RFC 6455 frames as a server sees them: read with every check, written without a mask or with."""
 
 import struct
 
@@ -69,12 +69,13 @@ def _unmask(payload: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
 
 
-def encode(opcode: int, payload: bytes) -> bytes:
-    size = len(payload)
+def encode(opcode: int, payload: bytes, *, mask: bytes = b"") -> bytes:
+    """Return a frame: a server's, or with a `mask` of four bytes a client's."""
+    size, is_masked = len(payload), 0x80 if mask else 0
     if size < 126:
-        head = struct.pack("!BB", 0x80 | opcode, size)
+        head = struct.pack("!BB", 0x80 | opcode, is_masked | size)
     elif size < 2**16:
-        head = struct.pack("!BBH", 0x80 | opcode, 126, size)
+        head = struct.pack("!BBH", 0x80 | opcode, is_masked | 126, size)
     else:
-        head = struct.pack("!BBQ", 0x80 | opcode, 127, size)
-    return head + payload
+        head = struct.pack("!BBQ", 0x80 | opcode, is_masked | 127, size)
+    return head + mask + (_unmask(payload, mask) if mask else payload)

@@ -34,6 +34,9 @@ CHUNK: Final = 2**16
 LONGEST_HEAD: Final = 2**18
 TICKS: Final = 20  # a second: how finely a throttled pipe flows
 HEAD_END: Final = b"\r\n\r\n"
+MASK: Final = b"\x1d\xe5\x0f\x3a"
+"""Of a CLOSE that pretends to be the client's; any four bytes would do."""
+
 SWITCHING: Final = b"HTTP/1.1 101"
 
 
@@ -167,6 +170,7 @@ class Pipe:
         self._is_deaf = False
         self._due: list[tuple[int, Fault]] = []  # by the byte before which they happen
         self._flips: list[tuple[int, Fault]] = []  # by the byte that they change
+        self._closes: list[tuple[int, Fault]] = []  # by the byte from which a frame's end will do
         self._with_frame: list[Fault] = []
         self._holds: set[object] = set()
         self._flowing = asyncio.Event()
@@ -177,9 +181,8 @@ class Pipe:
     def arm(self, fault: Fault) -> None:
         """Take an order: it is carried out now, or when its byte or frame comes."""
         if fault.kind == "close_with":
-            self._with_frame.append(fault)
-            if self._at_boundary:
-                self._close()
+            self._closes.append((self.relayed + (fault.after_bytes or 0), fault))
+            self.close()
         elif fault.after_bytes is None and fault.kind in ("truncate", "corrupt"):
             self._with_frame.append(fault)
         elif fault.kind == "corrupt":
@@ -203,10 +206,23 @@ class Pipe:
         """Forget every order, and go on as if nothing had been."""
         self._due.clear()
         self._flips.clear()
+        self._closes.clear()
         self._with_frame.clear()
         self._holds.clear()
         self.rate = math.inf
         self._flowing.set()
+
+    def close(self) -> None:
+        """Write a CLOSE that is due, where a frame has ended and the handshake is over."""
+        if not self._at_boundary or not self._connection.is_upgraded:
+            return
+        mask = MASK if self.direction == "up" else b""  # RFC 6455, 5.1: a client's is masked
+        for at, fault in self._closes:
+            if at <= self.relayed and not self._is_deaf:
+                self._is_deaf = True
+                if not self.writer.is_closing():
+                    self.writer.write(encode(CLOSE, fault.body, mask=mask))
+                self._connection.note(fault, self.direction)
 
     def end(self) -> None:
         """Tell the other end that no more will come, and swallow what does."""
@@ -243,8 +259,9 @@ class Pipe:
             self.writer.write(self._flipped(part))
             self.relayed += size
             self._at_boundary = ends and not piece
-            if self._at_boundary:
-                self._close()
+            if self._at_boundary and self.direction == "down":
+                self._connection.upgraded()
+            self.close()
             self._fire()
             await self.writer.drain()
             if self.rate < math.inf:
@@ -255,19 +272,9 @@ class Pipe:
         for fault in waiting:
             if fault.kind == "corrupt":
                 self._flips.append((self.relayed, fault))
-            elif fault.kind == "truncate":
+            else:  # truncate
                 # Of two bytes or two thousand: something is missing, and something is there.
                 self._due.append((self.relayed + max(1, size // 2), fault))
-            else:
-                self._with_frame.append(fault)
-
-    def _close(self) -> None:
-        for fault in self._with_frame:
-            if fault.kind == "close_with" and not self._is_deaf:
-                self._is_deaf = True
-                if not self.writer.is_closing():
-                    self.writer.write(encode(CLOSE, fault.body))
-                self._connection.note(fault, self.direction)
 
     def _flipped(self, part: bytes) -> bytes:
         changed = bytearray(part)
@@ -292,6 +299,7 @@ class ProxiedConnection:
         number: Counts the connections of this proxy, from 1.
         opened_at: Unix time.
         closed_at: Unix time; None while either direction is open.
+        is_upgraded: Whether the handshake is over, so that frames flow.
     """
 
     def __init__(
@@ -306,6 +314,7 @@ class ProxiedConnection:
         self.number = number
         self.opened_at = clock()
         self.closed_at: float | None = None
+        self.is_upgraded = False
         self._client = client
         self._framed = framed
         self._clock = clock
@@ -378,6 +387,12 @@ class ProxiedConnection:
             pipe.writer.close()
 
     # What pipes tell
+
+    def upgraded(self) -> None:
+        """Note that the handshake is over: the client may say something now, too."""
+        if not self.is_upgraded:
+            self.is_upgraded = True
+            self._pipes["up"].close()
 
     def befall(self, fault: Fault, pipe: Pipe) -> None:
         """Carry out an order whose moment has come."""

@@ -210,25 +210,31 @@ class FaultProxy(Loopback):
         code: int | None = 1000,
         reason: str = "",
         *,
+        direction: Direction = "down",
+        after_bytes: int | None = None,
         after: float | None = None,
         live: bool = True,
         next: int | None = 0,
     ) -> None:
-        """Write a CLOSE to the client, as if the far side had, as soon as a frame has ended.
+        """Write a CLOSE, as if one end had, as soon as a frame of that end has ended.
 
-        Nothing of the far side's is relayed after it, but the end of the connection.
+        Nothing of that end's is relayed after it, but the end of the connection.
         On a connection to come it follows the handshake.
 
         Args:
             code: Any number, even one that must not be sent; None writes an empty CLOSE.
             reason: At most 123 bytes.
+            direction: `"down"` (default) is a CLOSE of the far side's to the client, `"up"`
+                one of the client's to the far side, masked as those are.
+            after_bytes: To relay before; the frame that they end in is relayed to its end.
+                None (default): as soon as any frame has ended.
             after: As for `go_silent`.
             live: As for `go_silent`.
             next: As for `go_silent`.
         """
         self._look_inside("close_with")
         body = close_body(code, reason)
-        self._order("close_with", "down", None, after, live, next, body=body)
+        self._order("close_with", direction, after_bytes, after, live, next, body=body)
 
     # --- Something else comes through ------------------------------------------------------
 

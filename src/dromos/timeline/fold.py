@@ -6,6 +6,7 @@ from typing import Final
 from dromos.timeline.entry import LATEST, MARK, Entry
 from dromos.timeline.track import (
     Failure,
+    Fate,
     Gap,
     LinkSpan,
     Mark,
@@ -14,11 +15,18 @@ from dromos.timeline.track import (
     Track,
     Wait,
 )
+from dromos.timeline.words import counted
 
 __all__ = ["Story", "fold"]
 
 STEP: Final = 1.0
 """Seconds that a line may lie behind the one before it; more is a clock that was set back."""
+
+
+WITHOUT_A_CLOSE: Final = 1006
+
+BY_US: Final = "link closed by us "
+"""How the text of a `ConnectionClosed` begins whose CLOSE was ours, and was answered."""
 
 
 class Story:
@@ -27,9 +35,12 @@ class Story:
     Attributes:
         tracks: The sessions, in the order in which they were first heard of.
         marks: What whoever recorded noted in the margin.
+        runs: How many runs of the program were told: a recording is added to, and one that
+            was started again counts its sessions from the beginning.
     """
 
     def __init__(self) -> None:
+        self.runs = 1
         self.tracks: list[Track] = []
         self.marks: list[Mark] = []
 
@@ -43,15 +54,20 @@ def fold(told: Iterable[tuple[str, Entry]], note: Callable[[str, str], None]) ->
     """
     story = Story()
     pens: dict[tuple[str, int], _Pen] = {}
+    numbers: set[int] = set()
     for place, entry in told:
         if entry.name == MARK:
             story.marks.append(Mark(at=entry.at, text=entry.text("text")))
             continue
-        key = entry.connection, entry.session
+        key, begins = (entry.connection, entry.session), entry.name == "session_started"
+        if begins and entry.session in numbers:
+            # A bridge gives no number twice, so that this is another process.
+            story.runs += 1
+            numbers.clear()
+        numbers.add(entry.session)
         pen = pens.get(key)
-        # A process that was started again counts its sessions from the beginning.
-        if pen is None or entry.name == "session_started":
-            pen = pens[key] = _Pen(entry)
+        if pen is None or begins:
+            pen = pens[key] = _Pen(entry, story.runs)
             story.tracks.append(pen.track)
         back = pen.write(entry)
         if back > STEP:
@@ -62,14 +78,19 @@ def fold(told: Iterable[tuple[str, Entry]], note: Callable[[str, str], None]) ->
 class _Pen:
     """Writes one session's events into its track."""
 
-    def __init__(self, first: Entry) -> None:
+    def __init__(self, first: Entry, run: int) -> None:
         self.track = Track(
-            connection=first.connection, session=first.session, start=first.at, end=first.at
+            connection=first.connection,
+            session=first.session,
+            run=run,
+            start=first.at,
+            end=first.at,
         )
         self._set_back = 0.0
         self._dialled: dict[int, tuple[float, bool]] = {}
         self._links: dict[int, LinkSpan] = {}
         self._gap: Gap | None = None
+        self._accounted: set[int] = set()  # links of which the outbox has told
 
     def write(self, entry: Entry) -> float:
         """Take in an event; return by how many seconds its time lay behind the one before."""
@@ -135,8 +156,22 @@ class _Pen:
             return
         span = self._links.pop(link, None) or self._unseen(link, entry, at)
         span.ended = at
-        span.fate = "released" if entry.is_true("released") else "lost"
+        span.fate = _fate(span, entry)
         span.why = "" if span.fate == "released" else cause(entry)
+        self._account(span, entry, at)
+
+    def _account(self, span: LinkSpan, entry: Entry, at: float) -> None:
+        """Note what an end that was not clean has left in the dark, unless the outbox has."""
+        if span.fate == "released" or span.number in self._accounted:
+            return
+        unconfirmed, error = entry.whole("unconfirmed") or 0, entry.text("error")
+        if unconfirmed:
+            self.track.unknown += unconfirmed
+            text = f"{counted(unconfirmed, 'message')} on link {span.number}: {error}"
+            self.track.notes.append(Note(at=at, label="delivery unknown", text=text))
+        elif span.fate == "unanswered":
+            text = f"link {span.number}: {error}"
+            self.track.notes.append(Note(at=at, label="close unanswered", text=text))
 
     def _unseen(self, link: int, entry: Entry, at: float) -> LinkSpan:
         """Return a link that opened before the recording began."""
@@ -202,12 +237,34 @@ class _Pen:
     def refreshing(self, entry: Entry, at: float) -> None:
         self.track.refreshes.append(at)
 
+    # --- Messages ----------------------------------------------------------------------
+
+    def unknown(self, entry: Entry, at: float) -> None:
+        link, count, resent = entry.whole("link"), entry.whole("count"), entry.is_true("resent")
+        if link is not None:
+            self._accounted.add(link)
+        self.track.unknown += 0 if resent else count or 0
+        where = "" if link is None else f" on link {link}"
+        text = f"{counted(count or 0, 'message')}{where}{', sent again' if resent else ''}"
+        self.track.notes.append(Note(at=at, label="delivery unknown", text=text))
+
+    def unsent(self, entry: Entry, at: float) -> None:
+        self.track.unsent += entry.whole("count") or 0
+        self.noted(entry, at)
+
+    def dropped(self, entry: Entry, at: float) -> None:
+        self.track.dropped += entry.whole("count") or 0
+        self.noted(entry, at)
+
     # --- What somebody should look at --------------------------------------------------
 
     def noted(self, entry: Entry, at: float) -> None:
         label = _NOTES[entry.name]
+        count = entry.whole("count")
+        told = "" if count is None else counted(count, "message")
         why = entry.text("error") or entry.text("reason") or entry.text("method")
-        self.track.notes.append(Note(at=at, label=label, text=why))
+        text = ", ".join(filter(None, (told, why)))
+        self.track.notes.append(Note(at=at, label=label, text=text))
 
 
 _NOTES: Final = {
@@ -219,7 +276,6 @@ _NOTES: Final = {
     "handler_failed": "handler failed",
     "reading_paused": "slow handler",
     "loop_blocked": "blocked loop",
-    "delivery_unknown": "delivery unknown",
     "messages_unsent": "messages unsent",
     "messages_dropped": "messages dropped",
     "suspend_detected": "suspended",
@@ -227,6 +283,9 @@ _NOTES: Final = {
 
 _TAKES: Final[dict[str, Callable[[_Pen, Entry, float], None]]] = {
     **dict.fromkeys(_NOTES, _Pen.noted),
+    "delivery_unknown": _Pen.unknown,
+    "messages_unsent": _Pen.unsent,
+    "messages_dropped": _Pen.dropped,
     "session_started": _Pen.started,
     "session_ended": _Pen.ended,
     "sampled": _Pen.sampled,
@@ -241,6 +300,23 @@ _TAKES: Final[dict[str, Callable[[_Pen, Entry, float], None]]] = {
     "token_obtained": _Pen.token,
     "refresh_started": _Pen.refreshing,
 }
+
+
+def _fate(span: LinkSpan, entry: Entry) -> Fate:
+    """Return what became of a link that has ended.
+
+    1006 is an end without a CLOSE, so one of ours was not answered (RFC 6455, 7.1.5); a CLOSE
+    of the far side's own has crossed ours, and what we sent may not have been read.  Of a
+    link that another has relieved, or that never served, little more was expected.
+    """
+    if not entry.is_true("released"):
+        return "lost"
+    is_last = span.served is not None and span.relieved is None
+    is_dark = bool(entry.whole("unconfirmed"))
+    if entry.whole("code") == WITHOUT_A_CLOSE:
+        return "unanswered" if is_last or is_dark else "released"
+    has_crossed = not entry.text("error").startswith(BY_US)
+    return "unanswered" if is_last and is_dark and has_crossed else "released"
 
 
 def cause(entry: Entry) -> str:

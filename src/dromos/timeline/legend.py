@@ -15,6 +15,7 @@ WORDS: Final = {
     "link": "link, open and serving",
     "handover": "hand-over, nothing interrupted",
     "lost": "link lost",
+    "unanswered": "our close unanswered",
     "gap": "no link is open",
     "token": "token, faint once replaced",
     "refresh": "refresh",
@@ -52,7 +53,7 @@ def _sign(sign: str, x: float, y: float) -> Iterator[Shape]:
         case "received":
             yield Box(x=x, y=y - 5, width=12, height=10, style="flow")
             yield Line(x1=x, y1=y - 5, x2=x + 12, y2=y - 5, style="edge")
-        case "lost":
+        case "lost" | "unanswered":
             yield Box(x=x + 5, y=y - 6, width=3, height=12, style="end")
         case "handover":
             yield Path(data=f"M{x + 6:.1f} {y - 7:.1f}v14", style="handover")

@@ -46,7 +46,7 @@ class Panel:
 
 
 def draw_panel(
-    track: Track, marks: Sequence[Mark], axis: Axis, top: float, *, left: float, heading: bool
+    track: Track, marks: Sequence[Mark], axis: Axis, top: float, *, left: float, name: str
 ) -> Panel:
     """Return one session's panel.
 
@@ -56,10 +56,10 @@ def draw_panel(
         axis: The axis of time.
         top: Where it begins.
         left: Where the names of its rows begin.
-        heading: Whether the session's name stands above it.
+        name: The session's name, to stand above it; empty: none does.
     """
-    head = _heading(track, left, axis.right, top) if heading else []
-    body = top + (HEADING if heading else 0.0)
+    head = _heading(track, name, left, axis.right, top) if name else []
+    body = top + (HEADING if name else 0.0)
     flags = marked(marks, axis)
     first = body + flags.height + 3
     rows, foot = _stacked(track, axis, first)
@@ -85,8 +85,23 @@ def summary(track: Track) -> str:
         parts.append(counted(len(track.refreshes), "refresh", "refreshes"))
     if track.failures:
         parts.append(f"{counted(len(track.failures), 'attempt')} failed")
+    parts += _troubles(track)
     ending = f"; ended: {track.verdict}" if track.verdict else ""
     return f"{', '.join(parts)}{ending}"
+
+
+def _troubles(track: Track) -> list[str]:
+    """Return what went wrong with links and messages at their end, in words."""
+    unanswered = sum(link.fate == "unanswered" for link in track.links)
+    told = [f"{counted(unanswered, 'link')} closed without an answer"] if unanswered else []
+    for count, what in (
+        (track.unknown, "of unknown delivery"),
+        (track.unsent, "unsent"),
+        (track.dropped, "dropped"),
+    ):
+        if count:
+            told.append(f"{counted(count, 'message')} {what}")
+    return told
 
 
 def _stacked(track: Track, axis: Axis, top: float) -> tuple[list[tuple[Row, float]], float]:
@@ -106,8 +121,7 @@ def _named(row: Row, left: float, y: float) -> list[Shape]:
     return [name, *row.shapes]
 
 
-def _heading(track: Track, left: float, right: float, top: float) -> list[Shape]:
-    name = f"{track.connection or 'a session'}  (session {track.session})"
+def _heading(track: Track, name: str, left: float, right: float, top: float) -> list[Shape]:
     where = f"{track.endpoint}  ·  " if track.endpoint else ""
     below = fitted(f"{where}{summary(track)}", 11, right - left)
     return [

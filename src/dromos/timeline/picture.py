@@ -46,8 +46,8 @@ def draw(
         shapes.append(Label(x=left, y=y, text=fitted(text, 11, right - left), style="soft"))
     y += 14
     signs: frozenset[str] = frozenset()
-    for track in tracks:
-        panel = draw_panel(track, marks, axis, y, left=left, heading=len(tracks) > 1)
+    for track, name in zip(tracks, _names(tracks), strict=True):
+        panel = draw_panel(track, marks, axis, y, left=left, name=name)
         shapes += panel.shapes
         signs |= panel.signs
         y += panel.height + (BETWEEN if len(tracks) > 1 else 12.0)
@@ -66,6 +66,18 @@ def draw(
 
 def _title(tracks: Sequence[Track]) -> str:
     return tracks[0].connection if len(tracks) == 1 else counted(len(tracks), "session")
+
+
+def _names(tracks: Sequence[Track]) -> list[str]:
+    """Return what stands above each panel: nothing above the only one, as the title says it."""
+    if len(tracks) == 1:
+        return [""]
+    has_runs = len({track.run for track in tracks}) > 1
+    return [
+        f"{track.connection or 'a session'}  "
+        f"({f'run {track.run}, ' if has_runs else ''}session {track.session})"
+        for track in tracks
+    ]
 
 
 def _below(tracks: Sequence[Track], start: float, room: float) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 __all__ = [
     "Failure",
+    "Fate",
     "Gap",
     "LinkSpan",
     "Mark",
@@ -18,7 +19,8 @@ __all__ = [
     "span",
 ]
 
-Fate = Literal["open", "released", "lost"]
+Fate = Literal["open", "released", "unanswered", "lost"]
+"""`"unanswered"`: we let it go, and it ended before the far side had answered our CLOSE."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class LinkSpan:
         relieved: When another took over from it.
         ended: None if it was open to the last line.
         fate: What became of it.
-        why: What it was lost for, in a word or two.
+        why: What it was lost for, or ended with unanswered, in a word or two.
     """
 
     number: int
@@ -123,6 +125,7 @@ class Track:
     Attributes:
         connection: Its connection's id.
         session: Its number in its bridge.
+        run: Which run of the program it belongs to, from 1 in the order of the lines.
         start: When it began, or was first heard of.
         end: When it ended, or was last heard of.
         endpoint: Where it connects to.
@@ -130,12 +133,16 @@ class Track:
         verdict: What it ended with; empty if it was closed, or goes on.
         handovers: When a link took over from an open one: the time, and both numbers.
         refreshes: When a token was asked for anew.
+        unknown: Messages that were sent, and may have arrived or not.
+        unsent: Messages that the outbox gave up.
+        dropped: Messages that came, and that the handler never saw.
     """
 
     connection: str
     session: int
     start: float
     end: float
+    run: int = 1
     endpoint: str = ""
     is_over: bool = False
     verdict: str = ""
@@ -148,6 +155,9 @@ class Track:
     handovers: list[tuple[float, int, int]] = field(default_factory=list[tuple[float, int, int]])
     refreshes: list[float] = field(default_factory=list[float])
     samples: Samples = field(default_factory=Samples)
+    unknown: int = 0
+    unsent: int = 0
+    dropped: int = 0
 
     def without_link(self) -> float:
         """Seconds of all gaps together."""

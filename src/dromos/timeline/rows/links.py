@@ -19,6 +19,9 @@ APART = 4.0
 ROOMY = 12.0
 """Between two hand-overs, for their signs to be told apart."""
 
+ENDS = {"lost": "lost", "unanswered": "did not answer our CLOSE"}
+"""The ends that are marked, in words."""
+
 
 def draw_links(track: Track, axis: Axis, top: float) -> Row:
     """Return the row of links."""
@@ -34,8 +37,8 @@ def draw_links(track: Track, axis: Axis, top: float) -> Row:
         mine = [link for link in links if lane_of[id(link)] == lane]
         shapes += _lane(mine, track, axis, tops[lane])
     shapes += _handovers(track, axis, {link.number: tops[lane_of[id(link)]] for link in links})
-    lost = any(link.fate == "lost" for link in links)
-    signs = ["link", *["handover"] * bool(track.handovers), *["lost"] * lost]
+    ends = {link.fate for link in links} & ENDS.keys()
+    signs = ["link", *["handover"] * bool(track.handovers), *ends]
     return Row(
         name="links",
         height=used * (BAR + SPACE) - SPACE,
@@ -73,12 +76,12 @@ def _lane(links: list[LinkSpan], track: Track, axis: Axis, top: float) -> Iterat
             told=many,
         )
     ends = (
-        Dot(axis.x(link.ended), link.why, f"link {link.number} lost: {link.why}")
+        Dot(axis.x(link.ended), link.why, f"link {link.number} {ENDS[link.fate]}: {link.why}")
         for link in links
-        if link.fate == "lost" and link.ended is not None
+        if link.fate in ENDS and link.ended is not None
     )
     for dot in gathered(ends, apart=APART):
-        told = dot.told if dot.count == 1 else f"{dot.count} links lost"
+        told = dot.told if dot.count == 1 else f"{dot.count} links lost or unanswered"
         yield Box(x=dot.x - 3, y=top - 1, width=3, height=BAR + 2, style="end", told=told)
     for link in links:
         yield from _name(link, track, axis, top)
@@ -103,6 +106,7 @@ def _told(link: LinkSpan, track: Track, axis: Axis) -> str:
     ends = {
         "open": "still open",
         "released": "released by us",
+        "unanswered": f"released by us without an answer ({link.why})",
         "lost": f"lost ({link.why})",
     }[link.fate]
     lived = duration(_end(link, track) - link.opened)
