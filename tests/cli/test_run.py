@@ -292,6 +292,7 @@ async def test_a_file_is_checked_whatever_the_environment_says(tmp_path):
 
 
 CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
+ANOTHER = CONNECTION.replace("'c'", "'d'")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +319,7 @@ CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
             ", line 2: [tokens] provider nomod:X can't be imported: No module named 'nomod'",
         ),
         (
-            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + CONNECTION + "handler = 'nomod:X'\n",
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + ANOTHER + "handler = 'nomod:X'\n",
             ", line 9: [[connections]] handler nomod:X can't be imported: No module named 'nomod'",
         ),
         (
@@ -378,7 +379,8 @@ async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path
     with socket.create_server(("127.0.0.1", 0)) as server:
         at = f"127.0.0.1:{server.getsockname()[1]}"
         one = f"[[connections]]\nid = 'c'\nurl = 'ws://{at}'\nhandler = 'mine:Agent'\n"
-        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{one}")
+        two = one.replace("'c'", "'d'")
+        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{two}")
         async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
             status = await it.end()
         server.setblocking(False)

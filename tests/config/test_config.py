@@ -112,6 +112,12 @@ def test_an_empty_file_says_what_is_so_by_default(write):
     assert {} == config.options
 
 
+def test_one_token_may_serve_two_places(write):
+    config = read(write(ONE + ONE.replace("/ws", "/other")))
+
+    assert ["one", "one"] == [each.id for each in config.connections]
+
+
 def test_the_environment_goes_before_the_file(write):
     config = read(
         write(WHOLE),
@@ -346,6 +352,7 @@ def test_a_dialer_that_can_not_work_is_a_configuration_error(settings, problem):
         ("[[connections]]\nid='a'\nurl='wss://x'\nping_timeout=-1\n", 4, "ping_timeout must be"),
         ("[[connections]]\nid='a'\nurl='ws://far.example'\n", 3, "allow_insecure_transport"),
         ("[connections]\nid='a'\n", 1, r"\[\[connections\]\]"),
+        (ONE + ONE, 4, "connection one is here a second time, with the same url; leave one of"),
         ("bridge = 3\n", 1, "bridge must be a table"),
         ("[bridge]\nping_interval = \n", 2, "this is not TOML"),
         ("[dialer]\nproxy = 'http://me:secret@proxy'\n", 2, "proxy holds a password"),
