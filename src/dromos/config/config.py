@@ -50,6 +50,7 @@ class Config:
     dialer: DialerSettings = field(default_factory=DialerSettings)
     connections: tuple[ConnectionSettings, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _read_from: Assembly | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_toml(
@@ -99,6 +100,7 @@ class Config:
             dialer=assembly.make("dialer", DialerSettings),
             connections=connections(document, said, options),
             options=options,
+            _read_from=assembly,
         )
 
     def with_service(self, **settings: Any) -> Self:
@@ -121,7 +123,7 @@ class Config:
             return sources.source(self.tokens)
         except (ValueError, TypeError) as error:
             said = str(error).replace("base_url", "gateway")  # what the option is called here
-            raise ConfigError(said, key="tokens") from error
+            raise self._refused(said, "tokens") from error
 
     def bridge(self, tokens: TokenProvider | TokenSource | None = None, **options: Any) -> Bridge:
         """Return a bridge with these options.
@@ -158,4 +160,10 @@ class Config:
         try:
             return make_dialer(self.dialer)
         except (ValueError, TypeError, ImportError) as error:
-            raise ConfigError(str(error), key="dialer") from error
+            raise self._refused(str(error), "dialer") from error
+
+    def _refused(self, problem: str, section: str) -> ConfigError:
+        """Return the error that says where that is written, if it was read from anywhere."""
+        if self._read_from is None:
+            return ConfigError(problem, key=section)
+        return self._read_from.refused(problem, section)
