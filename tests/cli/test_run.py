@@ -118,7 +118,31 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("run", f"{AGENTS}:return_at_once"), 78, "say once where tokens come from"),
+        (
+            ("run", f"{AGENTS}:return_at_once"),
+            78,
+            "dromos: say once where tokens come from: a gateway, --token-env, --token-file, ",
+        ),
+        (
+            ("run", f"{AGENTS}:return_at_once", "--gateway", "http://far.example"),
+            78,
+            "must be https, or tokens would travel in the clear; --insecure allows it",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", "--connection-id", "c", "--url", "ws://far.example"),
+            78,
+            "use wss://, or --insecure",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", "--connection-id", "c", "--url", "ws://localhost:99999"),
+            78,
+            "dromos: --url: url has a port that is no number from 0 to 65535",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", *CONNECTED, "--record", "/no/r"),
+            78,
+            "record '/no/r' can't be",
+        ),
         (
             ("run", f"{AGENTS}:Agent", "--token-env", "T"),
             78,
@@ -153,7 +177,18 @@ async def test_what_is_asked_for_wrongly_is_refused_in_words(arguments, status, 
 
     assert status == ended, it.told
     assert said in it.told
+    assert it.told.startswith("dromos: " if status == 78 else "Usage: ")
     assert "Traceback" not in it.told
+
+
+async def test_a_run_names_the_line_as_a_check_does(tmp_path):
+    (tmp_path / "f.toml").write_text("[tokens]\ngateway = 'http://far.example'\n")
+    async with dromos("run", f"{AGENTS}:return_at_once", "--config", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert it.told.startswith("dromos: f.toml, line 2: gateway "), it.told
+    assert "allow_insecure_transport = true" in it.told
 
 
 RAISING = {

@@ -21,7 +21,7 @@ from dromos.service.recording import Recording
 from dromos.service.service import Service
 from dromos.service.work import Main, Work, work_of
 
-__all__ = ["RunOptions", "Target", "loop_factory", "run"]
+__all__ = ["RunOptions", "Target", "loop_factory", "run", "run_configured"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -107,21 +107,65 @@ def run(
     _check_place()
     of_bridge: dict[str, Any] = {**options}
     of_service = {name: of_bridge.pop(name) for name in list(of_bridge) if name in _OF_SERVICE}
-    deadline, settings = Deadline(), ServiceSettings()
+    settings = ServiceSettings()
     try:
-        settings = ServiceSettings(**of_service)
-        config = (Config.from_env() if config is None else config).with_service(**of_service)
+        try:
+            settings = ServiceSettings(**of_service)
+            config = (Config.from_env() if config is None else config).with_service(**of_service)
+        except BaseException:
+            _discard(target, tokens)
+            raise
         settings = config.service
+        run_configured(
+            target,
+            config,
+            tokens=tokens,
+            connection_id=connection_id,
+            endpoint_url=endpoint_url,
+            bridge=bridge,
+            **of_bridge,
+        )
+    except ConfigError as error:
+        set_up_logging(settings.log_format, settings.log_level)
+        _log.error("%s", error)
+        raise SystemExit(status_of(error)) from error
+
+
+def run_configured(
+    target: Target | None,
+    config: Config,
+    *,
+    tokens: TokenProvider | TokenSource | None = None,
+    connection_id: str | None = None,
+    endpoint_url: Endpoint | None = None,
+    bridge: Bridge | None = None,
+    **of_bridge: Any,
+) -> None:
+    """Do what `run` does, but leave it to the caller to say what is wrong before it begins.
+
+    Args:
+        target: As for `run`, and so is what follows.
+        config: What the service, and all that is None here, is like.
+        tokens: None (default): what `config` says.
+        connection_id: None (default): the connections of `config`.
+        endpoint_url: None (default): the connections of `config`.
+        bridge: None (default) makes one.
+        **of_bridge: The options of `Bridge`.
+
+    Raises:
+        ConfigError: If the configuration can't work; nothing has been opened then.
+        SystemExit: If the status is not 0.
+        TypeError: As `run` does.
+        ValueError: As `run` does.
+        Raised: As `run` does.
+    """
+    deadline, settings = Deadline(), config.service
+    try:
         make_loop = loop_factory(settings.loop)
         work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
         if bridge is None and tokens is None:
             tokens = config.source()
         service = _service(config, work, tokens, bridge, of_bridge, deadline)
-    except ConfigError as error:
-        _discard(target, tokens)
-        set_up_logging(settings.log_format, settings.log_level)
-        _log.error("%s", error)
-        raise SystemExit(status_of(error)) from error
     except BaseException:
         _discard(target, tokens)
         raise
