@@ -67,6 +67,24 @@ async def test_a_file_names_connections_and_their_handlers(tmp_path):
     assert ["c-1", "c-2"] == [each["connection_id"] for each in told]
 
 
+@pytest.mark.parametrize("way", ["flag", "file", "variable", "nobody"])
+async def test_callbacks_are_timed_for_whoever_asks_for_it(way, tmp_path):
+    pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    async with world(echo=True) as (gateway, far):
+        (tmp_path / "f.toml").write_text("[service]\ntime_handlers = true\n" * (way == "file"))
+        flags = ("--time-handlers",) * (way == "flag")
+        env = {"DROMOS_TIME_HANDLERS": "true"} if way == "variable" else {}
+        command = ("run", f"{AGENTS}:Agent", *connecting(gateway, far), *flags)
+        more = ("--health-port", 0, "--config", tmp_path / "f.toml")
+        async with dromos(*command, *more, env=env) as it:
+            port = await it.health_port()
+            await it.until_it_says("received hello")
+            told = (await ask(port, "/metrics")).text
+
+    counted = 'bridge_handler_duration_seconds_count{method="on_connect"} 1.0'
+    assert (counted in told) == (way != "nobody"), told
+
+
 async def test_one_connection_that_ends_for_good_leaves_the_others(tmp_path):
     async with world() as (gateway, far):
         gateway.revoke("c-1")

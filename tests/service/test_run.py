@@ -9,7 +9,10 @@ import sys
 
 import pytest
 
+import dromos
 from dromos.config import Config, DialerSettings
+from dromos.oauth import EnvToken
+from tests.service.agents import Agent
 from tests.service.processes import agent, process, world
 from tests.service.support import ask
 
@@ -458,6 +461,30 @@ def test_a_source_that_can_not_be_closed_hides_no_error(caplog):
         dromos.run(7, tokens=Stuck())
 
     assert "LookupError: closing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("function", {}, "a function that takes a bridge times its own"),
+        ("handler", {"bridge": dromos.Bridge(EnvToken("T"))}, "is for a bridge that run makes"),
+        ("handler", {}, 'time_handlers needs: pip install "dromos[prometheus]"'),
+    ],
+)
+def test_what_can_not_be_timed_is_refused(target, options, said, monkeypatch, caplog):
+    async def function(bridge): ...
+
+    if "needs" in said:
+        monkeypatch.setitem(sys.modules, "dromos.telemetry.prometheus", None)
+    else:
+        pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    run_of = {"function": function, "handler": Agent()}[target]
+    connection = {} if target == "function" else {"connection_id": "c", "endpoint_url": "wss://x"}
+    with pytest.raises(SystemExit) as caught:
+        dromos.run(run_of, **connection, **options, time_handlers=True, log_format="none")
+
+    assert 78 == caught.value.code
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize("said", ["program", "file", "neither"])

@@ -50,6 +50,7 @@ _OPTIONS: Final = (
     click.option("--log-level", metavar="LEVEL", help=_one_of("log_level")),
     click.option("--loop", metavar="LOOP", help=_one_of("loop")),
     click.option("--record", metavar="FILE", help="Add what happens there, for dromos timeline."),
+    click.option("--time-handlers", is_flag=True, help="Measure how long callbacks take."),
 )
 
 
@@ -115,6 +116,7 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     tokens = Tokens.of(options)
     said: dict[str, Any] = {name: options[name] for name in _SERVICE}
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
+    said["time_handlers"] = "true" if options["time_handlers"] else None
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
     for name, value in tokens.said().items():
         said[name] = value if isinstance(value, str) or value is None else ",".join(value) or None
