@@ -114,14 +114,19 @@ def _cells(session: Watched, now: float) -> list[Cell]:
         Cell("" if session.latency is None else duration(session.latency)),
         _token(session.token_expires_at, now),
         Cell(_next(session.next_attempt_at, now), "yellow"),
-        Cell("" if session.received_rate is None else rate(session.received_rate)),
-        Cell("" if session.sent_rate is None else rate(session.sent_rate)),
+        Cell(_rate(session.received_rate)),
+        Cell(_rate(session.sent_rate)),
         Cell(escape(" ".join(error.split())) + failed, "dim" if session.state == "open" else ""),
     ]
 
 
 def _age(since: float | None, now: float) -> str:
     return "" if since is None else duration(max(0.0, now - since))
+
+
+def _rate(measured: float | None) -> str:
+    # Two rounds are never exactly a second apart: a third digit tells only that.
+    return "" if measured is None else rate(measured, digits=2)
 
 
 def _link(session: Watched) -> str:
