@@ -183,6 +183,11 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
         (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
+        (
+            ("run", "tests/service/agents.py:Agent", "--token-env", "T"),
+            78,
+            "; did you mean tests.service.agents:Agent?",
+        ),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
         (("run", "--health-port", "many"), 78, "--health-port: health_port must be"),
         (("run", "--log-level", "loud"), 78, "--log-level: log_level must be"),
