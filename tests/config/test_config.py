@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from dataclasses import replace
 
 import pytest
 
@@ -415,6 +416,23 @@ def test_what_is_found_wrong_later_is_named_with_its_file_and_line(write, text, 
         config.bridge()
 
     assert (str(path), line) == (caught.value.source, caught.value.line)
+
+
+def test_what_the_program_says_instead_is_not_blamed_on_the_file(write):
+    read_from = read(write("[tokens]\ngateway = 'http://localhost'\n"))
+    config = replace(read_from, tokens=TokenSettings(gateway="http://far.example"))
+    with pytest.raises(ConfigError, match=r"^gateway must be https") as caught:
+        config.source()
+
+    assert (None, None) == (caught.value.source, caught.value.line)
+
+
+def test_the_file_is_known_still_once_the_service_is_another(write):
+    config = read(write("[tokens]\ngateway = 'http://far.example'\n")).with_service(health_port=0)
+    with pytest.raises(ConfigError) as caught:
+        config.source()
+
+    assert 2 == caught.value.line
 
 
 def test_what_a_variable_refers_to_is_named_with_the_variable():

@@ -50,7 +50,8 @@ class Config:
     dialer: DialerSettings = field(default_factory=DialerSettings)
     connections: tuple[ConnectionSettings, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    _read_from: Assembly | None = field(default=None, repr=False, compare=False)
+    # No argument: what the program says in its place is not blamed on the file.
+    _read_from: Assembly | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def from_toml(
@@ -94,14 +95,14 @@ class Config:
         assembly = Assembly(document, said)
         assembly.refuse_unknown_tables()
         options = assembly.bridge_options()
-        return cls(
+        made = cls(
             tokens=assembly.make("tokens", TokenSettings),
             service=assembly.make("service", ServiceSettings),
             dialer=assembly.make("dialer", DialerSettings),
             connections=connections(document, said, options),
             options=options,
-            _read_from=assembly,
         )
+        return made._known_from(assembly)
 
     def with_service(self, **settings: Any) -> Self:
         """Return a copy in which the program has said these settings of the service itself.
@@ -110,7 +111,8 @@ class Config:
             TypeError: If one has the wrong type, or there is no such setting.
             ValueError: If one has a value that can't work.
         """
-        return replace(self, service=replace(self.service, **settings))
+        made = replace(self, service=replace(self.service, **settings))
+        return made._known_from(self._read_from)
 
     def source(self) -> TokenProvider | TokenSource:
         """Return the source of tokens; whoever calls this closes it.
@@ -161,6 +163,10 @@ class Config:
             return make_dialer(self.dialer)
         except (ValueError, TypeError, ImportError) as error:
             raise self._refused(str(error), "dialer") from error
+
+    def _known_from(self, assembly: Assembly | None) -> Self:
+        object.__setattr__(self, "_read_from", assembly)
+        return self
 
     def _refused(self, problem: str, section: str) -> ConfigError:
         """Return the error that says where that is written, if it was read from anywhere."""
