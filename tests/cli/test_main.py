@@ -63,6 +63,21 @@ def test_a_missing_extra_is_named(missing):
     assert answer.stderr.endswith(f'needs {missing}: pip install "dromos[cli]"\n')
 
 
+def test_an_interrupt_while_it_loads_is_no_error():
+    code = (
+        "import sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'dromos.cli.commands': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from dromos.cli import main; main()"
+    )
+
+    answer = run("-c", code)
+
+    assert (130, "", "") == (answer.returncode, answer.stdout, answer.stderr)
+
+
 def test_connecting_loads_neither_demonstration_nor_fakes():
     code = "import dromos.cli.commands, sys; print([m for m in sys.modules if 'dromos' in m])"
 

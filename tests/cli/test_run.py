@@ -67,6 +67,24 @@ async def test_a_file_names_connections_and_their_handlers(tmp_path):
     assert ["c-1", "c-2"] == [each["connection_id"] for each in told]
 
 
+@pytest.mark.parametrize("way", ["flag", "file", "variable", "nobody"])
+async def test_callbacks_are_timed_for_whoever_asks_for_it(way, tmp_path):
+    pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    async with world(echo=True) as (gateway, far):
+        (tmp_path / "f.toml").write_text("[service]\ntime_handlers = true\n" * (way == "file"))
+        flags = ("--time-handlers",) * (way == "flag")
+        env = {"DROMOS_TIME_HANDLERS": "true"} if way == "variable" else {}
+        command = ("run", f"{AGENTS}:Agent", *connecting(gateway, far), *flags)
+        more = ("--health-port", 0, "--config", tmp_path / "f.toml")
+        async with dromos(*command, *more, env=env) as it:
+            port = await it.health_port()
+            await it.until_it_says("received hello")
+            told = (await ask(port, "/metrics")).text
+
+    counted = 'bridge_handler_duration_seconds_count{method="on_connect"} 1.0'
+    assert (counted in told) == (way != "nobody"), told
+
+
 async def test_one_connection_that_ends_for_good_leaves_the_others(tmp_path):
     async with world() as (gateway, far):
         gateway.revoke("c-1")
@@ -118,7 +136,31 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("run", f"{AGENTS}:return_at_once"), 78, "say once where tokens come from"),
+        (
+            ("run", f"{AGENTS}:return_at_once"),
+            78,
+            "dromos: say once where tokens come from: a gateway, --token-env, --token-file, ",
+        ),
+        (
+            ("run", f"{AGENTS}:return_at_once", "--gateway", "http://far.example"),
+            78,
+            "must be https, or tokens would travel in the clear; --insecure allows it",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", "--connection-id", "c", "--url", "ws://far.example"),
+            78,
+            "use wss://, or --insecure",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", "--connection-id", "c", "--url", "ws://localhost:99999"),
+            78,
+            "dromos: --url: url has a port that is no number from 0 to 65535",
+        ),
+        (
+            ("run", f"{AGENTS}:Agent", *CONNECTED, "--record", "/no/r"),
+            78,
+            "record '/no/r' can't be",
+        ),
         (
             ("run", f"{AGENTS}:Agent", "--token-env", "T"),
             78,
@@ -141,6 +183,11 @@ CONNECTED = ("--token-env", "T", "--connection-id", "c", "--url", "wss://localho
         (("run", f"{AGENTS}:Agent", "--token-env", ""), 78, "--token-env: token_env must be a"),
         (("run", f"{AGENTS}:Nobody", "--token-env", "T"), 78, "can't be imported"),
         (("run", "nowhere", "--token-env", "T"), 78, "must be MODULE:NAME"),
+        (
+            ("run", "tests/service/agents.py:Agent", "--token-env", "T"),
+            78,
+            "; did you mean tests.service.agents:Agent?",
+        ),
         (("run", "--config", "/no/such.toml"), 78, "/no/such.toml: it can't be read"),
         (("run", "--health-port", "many"), 78, "--health-port: health_port must be"),
         (("run", "--log-level", "loud"), 78, "--log-level: log_level must be"),
@@ -153,7 +200,18 @@ async def test_what_is_asked_for_wrongly_is_refused_in_words(arguments, status, 
 
     assert status == ended, it.told
     assert said in it.told
+    assert it.told.startswith("dromos: " if status == 78 else "Usage: ")
     assert "Traceback" not in it.told
+
+
+async def test_a_run_names_the_line_as_a_check_does(tmp_path):
+    (tmp_path / "f.toml").write_text("[tokens]\ngateway = 'http://far.example'\n")
+    async with dromos("run", f"{AGENTS}:return_at_once", "--config", "f.toml", cwd=tmp_path) as it:
+        status = await it.end()
+
+    assert 78 == status
+    assert it.told.startswith("dromos: f.toml, line 2: gateway "), it.told
+    assert "allow_insecure_transport = true" in it.told
 
 
 RAISING = {
@@ -292,6 +350,7 @@ async def test_a_file_is_checked_whatever_the_environment_says(tmp_path):
 
 
 CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
+ANOTHER = CONNECTION.replace("'c'", "'d'")
 
 
 @pytest.mark.parametrize(
@@ -318,7 +377,7 @@ CONNECTION = "[[connections]]\nid = 'c'\nurl = 'wss://localhost'\n"
             ", line 2: [tokens] provider nomod:X can't be imported: No module named 'nomod'",
         ),
         (
-            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + CONNECTION + "handler = 'nomod:X'\n",
+            "[tokens]\ntoken_env = 'T'\n" + CONNECTION + ANOTHER + "handler = 'nomod:X'\n",
             ", line 9: [[connections]] handler nomod:X can't be imported: No module named 'nomod'",
         ),
         (
@@ -378,7 +437,8 @@ async def test_a_check_builds_what_a_file_names_and_opens_no_connection(tmp_path
     with socket.create_server(("127.0.0.1", 0)) as server:
         at = f"127.0.0.1:{server.getsockname()[1]}"
         one = f"[[connections]]\nid = 'c'\nurl = 'ws://{at}'\nhandler = 'mine:Agent'\n"
-        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{one}")
+        two = one.replace("'c'", "'d'")
+        (tmp_path / "f.toml").write_text(f"[tokens]\ngateway = 'http://{at}'\n{one}{two}")
         async with dromos("config", "--check", "f.toml", cwd=tmp_path) as it:
             status = await it.end()
         server.setblocking(False)

@@ -320,6 +320,19 @@ def test_rates_are_differences_and_another_process_has_none():
     ]
 
 
+def test_rates_are_shown_in_their_columns():
+    before = read(answer(session(1), session(2), now=1000))
+    one = session(1, counters={"received": 110, "sent": 20})
+    two = session(2, counters={"received": 450, "sent": 3})
+    after = with_rates(read(answer(one, two, now=1010.01)), before)
+
+    _, head, *rows = plain(after, limit=9)
+    ends = [head.index(name) + len(name) for name in ("in/s", "out/s")]
+    assert {"c-1": ["1", "1.9"], "c-2": ["25", "0.1"]} == {
+        row.split()[0]: [row[:end].split()[-1] for end in ends] for row in rows
+    }
+
+
 def test_a_table_fits_any_terminal_and_obeys_no_markup():
     told = read(answer(session(1, last_error="[bold]x[/bold] " * 40), session(2)))
     for width in (40, 80, 200):

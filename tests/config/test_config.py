@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,12 @@ def test_an_empty_file_says_what_is_so_by_default(write):
 
     assert Config() == config
     assert {} == config.options
+
+
+def test_one_token_may_serve_two_places(write):
+    config = read(write(ONE + ONE.replace("/ws", "/other")))
+
+    assert ["one", "one"] == [each.id for each in config.connections]
 
 
 def test_the_environment_goes_before_the_file(write):
@@ -346,7 +353,21 @@ def test_a_dialer_that_can_not_work_is_a_configuration_error(settings, problem):
         ("[[connections]]\nid='a'\nurl='wss://x'\nping_timeout=-1\n", 4, "ping_timeout must be"),
         ("[[connections]]\nid='a'\nurl='ws://far.example'\n", 3, "allow_insecure_transport"),
         ("[connections]\nid='a'\n", 1, r"\[\[connections\]\]"),
+        (ONE + ONE, 4, "connection one is here a second time, with the same url; leave one of"),
         ("bridge = 3\n", 1, "bridge must be a table"),
+        ("\n[bridge.outbox]\nttl = 3\n", 2, r"no outbox; it is a table of its own: \[outbox\]"),
+        (
+            "[bridge]\nretry_policy = 3\n",
+            2,
+            r"no retry_policy; it is a table of its own: \[retry\]",
+        ),
+        ("[bridge]\n[bridge.verdicts]\n", 2, r"it is a table of its own: \[verdicts\]"),
+        (
+            "[[connections]]\nid='a'\nurl='ws://[::1]:99999'\n",
+            3,
+            "url has a port that is no number",
+        ),
+        ("[[connections]]\nid='a'\nurl='ws://far.example'\n", 3, "allow_insecure_transport = true"),
         ("[bridge]\nping_interval = \n", 2, "this is not TOML"),
         ("[dialer]\nproxy = 'http://me:secret@proxy'\n", 2, "proxy holds a password"),
         ("[dialer]\nheaders = { Authorization = 'secret' }\n", 2, "Authorization is a secret"),
@@ -363,6 +384,63 @@ def test_what_is_wrong_is_named_with_its_file_and_line(write, text, line, proble
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert "secret@" not in str(caught.value)
     assert "'secret'" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "[tokens]\ngateway = 'localhost:8081'\n",
+            2,
+            "gateway must start with http:// or https://",
+        ),
+        (
+            "[tokens]\ngateway = 'http://far.example'\n",
+            2,
+            "gateway .* allow_insecure_transport = true",
+        ),
+        (
+            "[tokens]\ngateway = 'http://localhost:99999'\n",
+            2,
+            "gateway has a port that is no number",
+        ),
+        ("\n[tokens]\ngateway = 'http://localhost'\ntoken_env = 'A'\n", 2, "say once where tokens"),
+        ("[service]\n", None, "say once where tokens come from"),
+        ("[tokens]\ntoken_env = 'A'\n[dialer]\nca_file = '/no'\n", 4, "ca_file /no can't be used"),
+    ],
+)
+def test_what_is_found_wrong_later_is_named_with_its_file_and_line(write, text, line, problem):
+    path = write(text)
+    config = read(path)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        config.bridge()
+
+    assert (str(path), line) == (caught.value.source, caught.value.line)
+
+
+def test_what_the_program_says_instead_is_not_blamed_on_the_file(write):
+    read_from = read(write("[tokens]\ngateway = 'http://localhost'\n"))
+    config = replace(read_from, tokens=TokenSettings(gateway="http://far.example"))
+    with pytest.raises(ConfigError, match=r"^gateway must be https") as caught:
+        config.source()
+
+    assert (None, None) == (caught.value.source, caught.value.line)
+
+
+def test_the_file_is_known_still_once_the_service_is_another(write):
+    config = read(write("[tokens]\ngateway = 'http://far.example'\n")).with_service(health_port=0)
+    with pytest.raises(ConfigError) as caught:
+        config.source()
+
+    assert 2 == caught.value.line
+
+
+def test_what_a_variable_refers_to_is_named_with_the_variable():
+    config = Config.from_env(environ={"DROMOS_GATEWAY": "http://far.example"})
+    with pytest.raises(ConfigError, match="DROMOS_ALLOW_INSECURE_TRANSPORT=true") as caught:
+        config.source()
+
+    assert "DROMOS_GATEWAY" == caught.value.source
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,9 @@ def test_the_first_token_gets_three_tries() -> None:
 
     error = over(past, token(NO_TOKEN))
 
-    assert "busy; no token in 3 tries at the start" == str(error)
+    assert 'busy; no token in 3 tries at the start; initial_token="retry" goes on trying' == str(
+        error
+    )
 
 
 def test_no_try_for_the_first_token_starts_after_ten_seconds() -> None:
@@ -324,8 +326,9 @@ def test_no_try_for_the_first_token_starts_after_ten_seconds() -> None:
     past = Past(started=1000.0)
 
     assert isinstance(weigh(POLICY, past, token(NO_TOKEN), at(1009.4)), Again)
-    assert "busy; no token within 10 s at the start" == str(
-        over(past, token(NO_TOKEN), moment=at(1009.5))
+    error = over(past, token(NO_TOKEN), moment=at(1009.5))
+    assert 'busy; no token within 10 s at the start; initial_token="retry" goes on trying' == str(
+        error
     )
 
 

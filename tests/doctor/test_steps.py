@@ -170,7 +170,12 @@ async def test_a_proxy_in_the_environment_is_spoken_of_since_no_dialer_looks_the
 
 @pytest.mark.parametrize(
     ("status", "hopeless", "advice"),
-    [(404, True, "--connection-id"), (409, True, "person"), (503, False, "up, and reachable")],
+    [
+        (404, True, "--connection-id"),
+        (426, True, "--gateway"),
+        (409, True, "person"),
+        (503, False, "up, and reachable"),
+    ],
 )
 async def test_a_gateway_that_gives_no_token_says_why(status, hopeless, advice):
     async with Gateway() as gateway, FarSide(gateway=gateway) as far:

@@ -1,5 +1,6 @@
 """Blocks that are no Python: commands exist with their options, and settings are read."""
 
+import importlib.metadata
 import re
 import shlex
 import tomllib
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import click
 import pytest
+from packaging.requirements import Requirement
 
 from dromos.cli.commands import cli
-from tests.documents.pages import PAGES, README, Block
+from tests.documents.pages import PAGES, README, Block, Page
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +84,29 @@ def installable(arguments: list[str]) -> bool:
     wanted = re.match(r"(?:dromos|\.)(?:\[([\w,]+)\])?$", arguments[1])
     assert wanted, f"pip is asked for {arguments[1]}"
     return arguments[0] == "install" and set((wanted[1] or "").split(",")) - {""} <= known
+
+
+def test_the_library_brings_what_the_extras_of_the_health_port_and_the_fakes_name():
+    """The pages say that they add nothing."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    brought, waiting = set[str](), [*project["dependencies"]]
+    while waiting:
+        asked = Requirement(waiting.pop())
+        if asked.name not in brought and (asked.marker is None or asked.marker.evaluate()):
+            brought.add(asked.name)
+            waiting += importlib.metadata.requires(asked.name) or []
+    extras = project["optional-dependencies"]
+
+    assert {Requirement(each).name for each in extras["service"] + extras["testing"]} <= brought
+
+
+def test_the_tutorial_asks_for_what_the_readme_asks_for():
+    first, tutorial = (
+        next(words for block in page.blocks("sh") for words in commands(block) if "pip" in words)
+        for page in (README, Page("tutorial.md"))
+    )
+
+    assert first == tutorial
 
 
 def test_the_commands_of_the_readme_are_among_them():

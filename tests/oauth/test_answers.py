@@ -402,6 +402,35 @@ def test_an_empty_refusal_keeps_its_status(status: int, asked: Asked):
 
 
 @pytest.mark.parametrize("asked", [ASKED, REFRESH])
+@pytest.mark.parametrize(
+    ("status", "body", "doubt"),
+    [
+        (400, "", " (does it know that connection id?)"),
+        (404, "", " (does it know that connection id?)"),
+        (400, "<html>", " (is this the gateway's address, and does it know that connection id?)"),
+        (404, "nothing\n", " (nothing) (is this the gateway's address, and does it know that "),
+        (404, "<html>", " (is this the gateway's address, and does it know that connection id?)"),
+        (426, "", " (is this the gateway's address?)"),
+        (405, "", " (is this the gateway's address?)"),
+    ],
+)
+def test_a_refusal_that_says_nothing_asks_what_to_look_at(
+    asked: Asked, status: int, body: str, doubt: str
+):
+    error = refusal(answer(body, status=status), asked)
+
+    assert f"{asked.subject}{doubt}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, '{"error":"no_refresh_token"}'), (401, ""), (503, ""), (404, '{"error":"x"}')],
+)
+def test_a_refusal_that_says_enough_raises_no_doubt(status: int, body: str):
+    assert "?" not in str(refusal(answer(body, status=status), ASKED))
+
+
+@pytest.mark.parametrize("asked", [ASKED, REFRESH])
 def test_409_needs_a_person(asked: Asked):
     error = refusal(answer(status=409), asked)
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
 import ssl
 import subprocess
 import sys
@@ -582,12 +583,20 @@ async def test_18_a_gateway_that_answers_never_is_given_up_on(gateway: ScriptedG
     assert caught.value.status is None
 
 
+def caused(error: OSError) -> httpx2.ConnectError:
+    outer = httpx2.ConnectError("x")
+    outer.__cause__ = error
+    return outer
+
+
 @pytest.mark.parametrize(
     ("error", "sent", "reason"),
     [
         (httpx2.ConnectTimeout("x"), False, "no connection in 3 s"),
         (httpx2.ReadTimeout("x"), True, "too long"),
         (httpx2.ConnectError("x"), False, "no connection could be made"),
+        (caused(ConnectionRefusedError(111, "at x")), False, "could be made: Connection refused"),
+        (caused(socket.gaierror(-2, "x")), False, "its host has no address"),
         (OSError("x"), True, "OSError"),
         (httpx2.InvalidURL("x"), False, "can't be used"),
         (UnicodeEncodeError("utf-8", "x", 0, 1, "x"), False, "can't be used"),

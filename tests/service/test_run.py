@@ -4,12 +4,16 @@ import asyncio
 import inspect
 import json
 import os
+import pty
 import signal
 import sys
 
 import pytest
 
+import dromos
 from dromos.config import Config, DialerSettings
+from dromos.oauth import EnvToken
+from tests.service.agents import Agent
 from tests.service.processes import agent, process, world
 from tests.service.support import ask
 
@@ -269,6 +273,35 @@ async def test_a_program_may_fall_over_the_stop_itself(name):
     assert "run returned" in it.lines
 
 
+# --- The event loop -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "installed", "taken"),
+    [
+        ("auto", True, "uvloop"),
+        ("uvloop", True, "uvloop"),
+        ("asyncio", True, "asyncio"),
+        ("auto", False, "asyncio"),
+    ],
+)
+async def test_the_loop_is_uvloop_where_it_is_installed(said, installed, taken):
+    if installed:
+        pytest.importorskip("uvloop", reason="needs the extra uvloop")
+    hidden = "" if installed else "sys.modules['uvloop'] = None\n"
+    code = (
+        f"import asyncio, sys, dromos\n{hidden}"
+        "from dromos.oauth import EnvToken\n"
+        "async def main(bridge): print(type(asyncio.get_running_loop()).__module__)\n"
+        "dromos.run(main, tokens=EnvToken('T'))\n"
+    )
+    async with process("-c", code, env={"DROMOS_LOOP": said}) as it:
+        status = await it.end()
+
+    assert 0 == status, it.told
+    assert [taken] == [line.partition(".")[0] for line in it.lines]
+
+
 # --- Logs -----------------------------------------------------------------------------------------
 
 
@@ -281,6 +314,26 @@ async def test_it_logs_json_where_nobody_looks():
     lines = [json.loads(line) for line in it.log]
     assert "bridge.connected" in [line.get("event") for line in lines]
     assert {"dromos"} == {line["logger"] for line in lines}
+
+
+@pytest.mark.parametrize("form", ["auto", "json"])
+@pytest.mark.parametrize("colourless", [{}, {"NO_COLOR": "1"}])
+async def test_a_terminal_gets_lines_for_people(colourless, form):
+    master, slave = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"import dromos; dromos.run(None, log_format={form!r})"),
+        env={**os.environ, "NO_COLOR": "", **colourless},
+        stderr=slave,
+    )
+    status = await process.wait()
+    os.close(slave)
+    told = (await asyncio.to_thread(os.read, master, 65536)).decode()
+    os.close(master)
+
+    assert 78 == status
+    assert "a handler needs a connection" in told
+    assert told.startswith("{") == (form == "json")
+    assert ("\x1b[" in told) == (form == "auto" and not colourless)
 
 
 async def test_it_leaves_logging_alone_where_the_program_has_seen_to_it():
@@ -458,6 +511,30 @@ def test_a_source_that_can_not_be_closed_hides_no_error(caplog):
         dromos.run(7, tokens=Stuck())
 
     assert "LookupError: closing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("function", {}, "a function that takes a bridge times its own"),
+        ("handler", {"bridge": dromos.Bridge(EnvToken("T"))}, "is for a bridge that run makes"),
+        ("handler", {}, 'time_handlers needs: pip install "dromos[prometheus]"'),
+    ],
+)
+def test_what_can_not_be_timed_is_refused(target, options, said, monkeypatch, caplog):
+    async def function(bridge): ...
+
+    if "needs" in said:
+        monkeypatch.setitem(sys.modules, "dromos.telemetry.prometheus", None)
+    else:
+        pytest.importorskip("prometheus_client", reason="needs the extra prometheus")
+    run_of = {"function": function, "handler": Agent()}[target]
+    connection = {} if target == "function" else {"connection_id": "c", "endpoint_url": "wss://x"}
+    with pytest.raises(SystemExit) as caught:
+        dromos.run(run_of, **connection, **options, time_handlers=True, log_format="none")
+
+    assert 78 == caught.value.code
+    assert said in caplog.text
 
 
 @pytest.mark.parametrize("said", ["program", "file", "neither"])

@@ -315,6 +315,12 @@ def test_durations_read_as_people_say_them(seconds, said):
     assert said == duration(seconds)
 
 
+def test_a_rate_that_was_measured_roughly_has_fewer_digits():
+    assert ["0.051", "1", "1.5", "40", "42", "1,250"] == [
+        rate(value, digits=2) for value in (0.0512, 0.999, 1.52, 40.2, 42, 1250)
+    ]
+
+
 def test_rates_have_the_digits_that_count():
     assert ["0", "0.05", "1.5", "42", "1,250"] == [
         rate(value) for value in (0, 0.05, 1.5, 42, 1250)

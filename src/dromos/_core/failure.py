@@ -28,6 +28,9 @@ FIRST_TOKEN_BUDGET = 10.0
 """The specification ends the session if it gets no token on its first attempt;
 transient failures get this many tries, none of which starts after this many seconds."""
 
+_PATIENCE = 'initial_token="retry" goes on trying'
+"""What to do about it, so that it reads the same in a program and in a file."""
+
 LIMITED_FIRST = 3
 LIMITED_LATER = 5
 LIMITED_SPAN = 600.0
@@ -172,7 +175,7 @@ def _hopeless(
     if attempts is not None and past.failures >= attempts and not failure.stable:
         return f"max_attempts is {attempts}"
     if _is_first_token(policy, past, failure) and past.failures >= FIRST_TOKEN_TRIES:
-        return f"no token in {past.failures} tries at the start"
+        return f"no token in {past.failures} tries at the start; {_PATIENCE}"
     return None
 
 
@@ -183,7 +186,7 @@ def _too_late(policy: Policy, past: Past, failure: Failure, at: float) -> str | 
     if elapsed is not None and first is not None and at - first > in_seconds(elapsed):
         return f"max_elapsed is {in_seconds(elapsed):g} s"
     if _is_first_token(policy, past, failure) and at - past.started > FIRST_TOKEN_BUDGET:
-        return f"no token within {FIRST_TOKEN_BUDGET:g} s at the start"
+        return f"no token within {FIRST_TOKEN_BUDGET:g} s at the start; {_PATIENCE}"
     return None
 
 

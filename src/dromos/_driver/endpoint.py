@@ -50,9 +50,13 @@ def _problem(url: str, *, allow_insecure: bool) -> str | None:
     """Say why no link may be opened to a URL; None if one may."""
     try:
         parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError:  # whose message may quote the URL, and with it a secret
         return "is not a valid URL"
+    try:
+        _ = parts.port
+    except ValueError:
+        return "has a port that is no number from 0 to 65535"
     # urlsplit reads the host `::1` out of `[::1].example`, and no encoding has a lone surrogate.
     if not _PLAIN.fullmatch(parts.netloc.rpartition("@")[2]) or _SURROGATE.search(url):
         return "is not a valid URL"

@@ -10,6 +10,9 @@ __all__ = ["main"]
 CONFIGURATION: Final = 78
 """The exit status for what trying again can't mend: `EX_CONFIG` of sysexits.h."""
 
+INTERRUPTED: Final = 130
+"""The exit status after SIGINT, as shells have it."""
+
 FAILED: Final = 1
 """The exit status for what may go better the next time."""
 
@@ -26,6 +29,8 @@ def main() -> None:
             raise
         print(f'dromos: this needs {missing}: pip install "dromos[cli]"', file=sys.stderr)
         sys.exit(CONFIGURATION)
+    except KeyboardInterrupt:  # while our own modules load; a command has its own way
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

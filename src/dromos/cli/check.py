@@ -12,6 +12,7 @@ from dromos.config.reading import Document, option_named, read_file
 from dromos.errors import TokenError
 from dromos.oauth import EnvToken, FileToken
 from dromos.service.launch import loop_factory
+from dromos.service.metrics import timing_metrics
 from dromos.service.recording import check_record
 from dromos.service.service import health_server
 from dromos.service.work import handler_of
@@ -53,6 +54,8 @@ def _check_service(settings: ServiceSettings) -> None:
     loop_factory(settings.loop)
     if settings.health_port is not None:
         health_server()
+    if settings.time_handlers:
+        timing_metrics()
     if settings.record is not None:
         check_record(settings.record)
 

@@ -1,8 +1,9 @@
 """Runs an agent of the user's as a service: what the command line says, the rest, the file."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from dromos.cli.flags import in_words_of_the_command
 from dromos.cli.sources import Tokens
 from dromos.config import Config, ConfigError, ServiceSettings
 from dromos.config.config import PREFIX
 from dromos.config.settings import WORDS
 from dromos.config.sources import WHICH, load, made
 from dromos.model import in_seconds
-from dromos.service.launch import run
+from dromos.service.launch import run_configured
 from dromos.service.work import Unrunnable, is_handler, takes_a_bridge
 
 __all__ = ["run_agent", "service_options"]
@@ -48,6 +50,7 @@ _OPTIONS: Final = (
     click.option("--log-level", metavar="LEVEL", help=_one_of("log_level")),
     click.option("--loop", metavar="LOOP", help=_one_of("loop")),
     click.option("--record", metavar="FILE", help="Add what happens there, for dromos timeline."),
+    click.option("--time-handlers", is_flag=True, help="Measure how long callbacks take."),
 )
 
 
@@ -73,20 +76,18 @@ def run_agent(name: str | None, options: dict[str, Any]) -> None:
     flags = _flags(options)
     path = options["path"]
     environ = _overlaid(flags)
-    try:
+    with _in_words_of_the_command(flags):
         if path is None:
             config = Config.from_env(environ=environ)
         else:
             config = Config.from_toml(path, environ=environ)
-    except ConfigError as error:
-        source = _flag(error.source) if error.source in flags else error.source
-        raise ConfigError(error.problem, source=source, line=error.line, key=error.key) from None
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it
     target = None if name is None else _agent(name)
     if options["url"] is not None and _takes_a_bridge(target):
         raise ConfigError(f"--url is for a handler; {name} takes a bridge, and connects by itself")
     try:
-        run(target, config=config)
+        with _in_words_of_the_command(flags):
+            run_configured(target, config)
     except Unrunnable as error:
         raise ConfigError(f"the agent {name}: {error}") from error
 
@@ -115,6 +116,7 @@ def _flags(options: dict[str, Any]) -> dict[str, str]:
     tokens = Tokens.of(options)
     said: dict[str, Any] = {name: options[name] for name in _SERVICE}
     said |= {"connection_id": tokens.connection_id, "connection_url": options["url"]}
+    said["time_handlers"] = "true" if options["time_handlers"] else None
     said["allow_insecure_transport"] = "true" if tokens.insecure else None
     for name, value in tokens.said().items():
         said[name] = value if isinstance(value, str) or value is None else ",".join(value) or None
@@ -131,9 +133,26 @@ def _overlaid(flags: dict[str, str]) -> dict[str, str]:
     return {**environ, **flags}
 
 
-def _flag(variable: str | None) -> str | None:
-    if variable is None:
-        return None
+@contextlib.contextmanager
+def _in_words_of_the_command(flags: Mapping[str, str]) -> Generator[None, None, None]:
+    """Say flags where something is refused that they have said, or that nobody has.
+
+    Raises:
+        ConfigError: In place of the other one.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        source, problem = error.source, error.problem
+        if source is not None and source in flags:
+            source = _flag(source)
+            problem = problem.replace(f"{PREFIX}ALLOW_INSECURE_TRANSPORT=true", "--insecure")
+        elif source is None and error.key == "tokens":
+            problem = in_words_of_the_command(problem)
+        raise ConfigError(problem, source=source, line=error.line, key=error.key) from None
+
+
+def _flag(variable: str) -> str:
     name = variable.removeprefix(PREFIX).lower()
     return _NAMES.get(name, f"--{name.replace('_', '-')}")
 

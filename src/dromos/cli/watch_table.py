@@ -124,8 +124,8 @@ def _cells(session: Watched, now: float, *, is_narrow: bool = False) -> list[Cel
         Cell("" if session.latency is None else duration(session.latency)),
         _token(session.token_expires_at, now),
         Cell(_next(session.next_attempt_at, now), "yellow"),
-        Cell("" if session.received_rate is None else rate(session.received_rate)),
-        Cell("" if session.sent_rate is None else rate(session.sent_rate)),
+        Cell(_rate(session.received_rate)),
+        Cell(_rate(session.sent_rate)),
         _error(session, now, is_narrow=is_narrow),
     ]
 
@@ -159,6 +159,11 @@ def _cause(error: str) -> str:
 
 def _age(since: float | None, now: float) -> str:
     return "" if since is None else duration(max(0.0, now - since))
+
+
+def _rate(measured: float | None) -> str:
+    # Two rounds are never exactly a second apart: a third digit tells only that.
+    return "" if measured is None else rate(measured, digits=2)
 
 
 def _link(session: Watched) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from dromos.config.connections import try_out
+from dromos.config.errors import ConfigError
 from dromos.config.reading import Document, Written, nearest, options_of, refused
 from dromos.config.sources import WHICH
 from dromos.config.table import SECTIONS, VERDICTS, Option
@@ -32,8 +33,11 @@ class Assembly:
         try:
             return kind(**{name: one.value for name, one in written.items()})
         except (ValueError, TypeError) as error:
-            place = self._document.place(section)
-            raise refused(str(error), section, written, place) from error
+            raise self.refused(str(error), section) from error
+
+    def refused(self, problem: str, section: str) -> ConfigError:
+        """Return the error that says where the option is written that a refusal begins with."""
+        return refused(problem, section, self.written(section), self._document.place(section))
 
     def written(self, section: str) -> dict[str, Written]:
         """Return what is written of a section's options, each one's last word."""
@@ -68,8 +72,7 @@ class Assembly:
         try:
             try_out(options)
         except (ValueError, TypeError) as error:
-            place = self._document.place("bridge")
-            raise refused(str(error), "bridge", written, place) from error
+            raise self.refused(str(error), "bridge") from error
         return options
 
     def refuse_unknown_tables(self) -> None:

@@ -50,6 +50,8 @@ class Config:
     dialer: DialerSettings = field(default_factory=DialerSettings)
     connections: tuple[ConnectionSettings, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    # No argument: what the program says in its place is not blamed on the file.
+    _read_from: Assembly | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def from_toml(
@@ -93,13 +95,14 @@ class Config:
         assembly = Assembly(document, said)
         assembly.refuse_unknown_tables()
         options = assembly.bridge_options()
-        return cls(
+        made = cls(
             tokens=assembly.make("tokens", TokenSettings),
             service=assembly.make("service", ServiceSettings),
             dialer=assembly.make("dialer", DialerSettings),
             connections=connections(document, said, options),
             options=options,
         )
+        return made._known_from(assembly)
 
     def with_service(self, **settings: Any) -> Self:
         """Return a copy in which the program has said these settings of the service itself.
@@ -108,7 +111,8 @@ class Config:
             TypeError: If one has the wrong type, or there is no such setting.
             ValueError: If one has a value that can't work.
         """
-        return replace(self, service=replace(self.service, **settings))
+        made = replace(self, service=replace(self.service, **settings))
+        return made._known_from(self._read_from)
 
     def source(self) -> TokenProvider | TokenSource:
         """Return the source of tokens; whoever calls this closes it.
@@ -121,7 +125,7 @@ class Config:
             return sources.source(self.tokens)
         except (ValueError, TypeError) as error:
             said = str(error).replace("base_url", "gateway")  # what the option is called here
-            raise ConfigError(said, key="tokens") from error
+            raise self._refused(said, "tokens") from error
 
     def bridge(self, tokens: TokenProvider | TokenSource | None = None, **options: Any) -> Bridge:
         """Return a bridge with these options.
@@ -158,4 +162,14 @@ class Config:
         try:
             return make_dialer(self.dialer)
         except (ValueError, TypeError, ImportError) as error:
-            raise ConfigError(str(error), key="dialer") from error
+            raise self._refused(str(error), "dialer") from error
+
+    def _known_from(self, assembly: Assembly | None) -> Self:
+        object.__setattr__(self, "_read_from", assembly)
+        return self
+
+    def _refused(self, problem: str, section: str) -> ConfigError:
+        """Return the error that says where that is written, if it was read from anywhere."""
+        if self._read_from is None:
+            return ConfigError(problem, key=section)
+        return self._read_from.refused(problem, section)

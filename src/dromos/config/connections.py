@@ -41,7 +41,9 @@ def connections(
         found = options_of(document, _ENTRY, table, nth=nth)
         written = {option.name: one for option, one in found}
         place = document.place("connections", nth=nth)
-        made.append(_made(written, place, bridge_options))
+        one = _made(written, place, bridge_options)
+        _refuse_twice(one, made, place)
+        made.append(one)
     return tuple(made)
 
 
@@ -72,6 +74,21 @@ def _made(
         problem = str(error).replace("endpoint_url", "url")
         raise refused(problem, "connections", written, place) from None
     return ConnectionSettings(**own, options=values)
+
+
+def _refuse_twice(one: ConnectionSettings, others: Sequence[ConnectionSettings], at: Place) -> None:
+    """Refuse to keep the same session twice; far sides often allow one link for each token.
+
+    One id with several URLs is not refused: its sessions share a token, and one refreshes it.
+
+    Raises:
+        ConfigError: If another one has this id and this URL.
+    """
+    if any((each.id, each.url) == (one.id, one.url) for each in others):
+        said = (
+            f"connection {one.id} is here a second time, with the same url; leave one of them out"
+        )
+        raise at.error(said, key="connections")
 
 
 class _NoTokens:

@@ -34,14 +34,17 @@ class Place:
     Attributes:
         source: The file, or the variable.
         line: The line in the file, or None.
+        allowing: What is written there to allow insecure transport.
     """
 
     source: str
     line: int | None = None
+    allowing: str = "allow_insecure_transport = true"
 
     def error(self, problem: str, *, key: str | None = None) -> ConfigError:
-        """Return the error that names this place."""
-        return ConfigError(problem, source=self.source, line=self.line, key=key)
+        """Return the error that names this place, and advises what can be written there."""
+        said = problem.replace("allow_insecure_transport=True", self.allowing)
+        return ConfigError(said, source=self.source or None, line=self.line, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,8 @@ class Document:
                 current = header[1].replace('"', "").replace("'", "")
                 seen += current == table
                 if key is None and current == table and seen == nth:
+                    return number
+                if key is not None and current == f"{table}.{key}" and max(seen, 0) == nth:
                     return number
             elif current == table and (not table or seen == nth) and _begins(line, key):
                 return number
@@ -158,7 +163,8 @@ def options_of(
     for name, value in cast("Mapping[str, object]", table).items():
         place = document.place(section.name, name, nth=nth)
         if name not in known:
-            said = f"[{section.name}] has no {name}{nearest(name, known)}"
+            meant = _own_table(name) or nearest(name, known)
+            said = f"[{section.name}] has no {name}{meant}"
             raise place.error(said, key=f"{section.name}.{name}")
         yield known[name], Written(value=read(known[name], value, place), place=place)
 
@@ -176,7 +182,7 @@ def variables(prefix: str, environ: Mapping[str, str]) -> Iterator[tuple[Option,
             if variable is not None:
                 known.setdefault(variable, []).append(option)
     for name, text in environ.items():
-        place = Place(source=name)
+        place = Place(source=name, allowing=f"{prefix.upper()}ALLOW_INSECURE_TRANSPORT=true")
         for option in known.get(name, ()):
             yield option, Written(value=read(option, text, place), place=place)
         if name in known or not name.startswith(prefix.upper()):
@@ -197,6 +203,13 @@ def read(option: Option, written: object, place: Place) -> Any:
         return option.kind.read(written)
     except ValueError as error:
         raise place.error(f"{option.name} {error}", key=option.key) from None
+
+
+def _own_table(name: str) -> str:
+    """Return where an argument of `Bridge` is written that is a table by itself, or nothing."""
+    table = "retry" if name == "retry_policy" else name
+    is_one = any(table == section.name for section in SECTIONS) or table == "verdicts"
+    return f"; it is a table of its own: [{table}]" if is_one else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -108,6 +108,9 @@ class ServiceSettings:
         loop: `"auto"` (default) is `"uvloop"` where it is installed, and `"asyncio"` otherwise.
         record: A file to which everything that happens is added, as JSON lines that
             `dromos timeline` draws.  None (default) records nothing.
+        time_handlers: Whether to measure how long each callback of the handlers takes, for
+            `bridge_handler_duration_seconds`; it costs something for each message, and needs
+            `dromos[prometheus]`.  Default False.
 
     Raises:
         TypeError: If a setting has the wrong type; the message names it.
@@ -121,6 +124,7 @@ class ServiceSettings:
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     record: str | None = None
+    time_handlers: bool = False
 
     def __post_init__(self) -> None:
         if self.health_port is not None:
@@ -129,6 +133,8 @@ class ServiceSettings:
             raise TypeError("health_host must be an address, as a str")
         if self.record is not None and (not isinstance(self.record, str) or not self.record):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("record must be the path of a file, as a str, or None")
+        if not isinstance(self.time_handlers, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("time_handlers must be True or False")
         drain = seconds("drain_timeout", self.drain_timeout, above=0)
         object.__setattr__(self, "drain_timeout", drain)
         for name in ("log_format", "log_level", "loop"):

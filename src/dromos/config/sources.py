@@ -86,10 +86,18 @@ def load(name: str, what: str) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"{what} {name} can't be imported: {error}") from error
+        raise ValueError(f"{what} {name} can't be imported: {error}{_meant(name)}") from error
     finally:
         sys.path.remove("")
     return found
+
+
+def _meant(name: str) -> str:
+    """Return a question after the module that somebody meant who named its file, or nothing."""
+    module, _, attribute = name.partition(":")
+    if not module.endswith(".py"):
+        return ""
+    return f"; did you mean {module.removesuffix('.py').replace('/', '.')}:{attribute}?"
 
 
 def made(name: str, make: Callable[[], Any]) -> Any:

@@ -195,6 +195,7 @@ _SERVICE: Final = {
     "log_level": choice(*WORDS["log_level"]),
     "loop": choice(*WORDS["loop"]),
     "record": optional(TEXT),
+    "time_handlers": FLAG,
 }
 
 SECTIONS: Final = (

@@ -25,6 +25,8 @@ STATUSES = {
     403: "the source does not allow it: is the connection active?",
     404: "the source does not know this connection: look at --connection-id",
     409: "a person has to give consent or log in again",
+    405: "what answers is hardly the source of tokens: look at --gateway",
+    426: "what answers is hardly the source of tokens: look at --gateway",
     429: "the source limits how often it is asked: wait, and ask less",
 }
 

@@ -293,7 +293,7 @@ def refusal(answer: Answer, asked: Asked) -> TokenError | InteractionRequired:
     elif code or text:
         about += f" ({': '.join(filter(None, (code, text)))})"
     return TokenError(
-        about,
+        about + _doubt(status, code, asked, is_page=bool(answer.body.strip())),
         status=status,
         code=code,
         retry_after=retry_after(answer.headers, at=answer.at),
@@ -301,6 +301,22 @@ def refusal(answer: Answer, asked: Asked) -> TokenError | InteractionRequired:
         source="gateway",
         origin=asked.origin,
     )
+
+
+def _doubt(status: int, code: str | None, asked: Asked, *, is_page: bool) -> str:
+    """Ask what a person should look at, where a refusal does not say so itself.
+
+    The reference gateway refuses an id that it does not know with a bare 400 or 404.  What
+    answers with a page of text may be no gateway; nor is a WebSocket's far side (426).
+    """
+    if code is not None or asked.connection_id is None:
+        return ""
+    if status in (405, 426, 501):
+        return " (is this the gateway's address?)"
+    if status not in (400, 404):
+        return ""
+    place = "is this the gateway's address, and " if is_page else ""
+    return f" ({place}does it know that connection id?)"
 
 
 def _inner_status(answer: Answer) -> int:

@@ -130,10 +130,13 @@ def _read(value: str) -> tuple[SplitResult, str | None]:
     try:
         parts = urlsplit(value)
         (parts.hostname or "").encode("idna")
-        if parts.port == 0:
-            return nothing, "has port 0"
     except ValueError:  # UnicodeError is one; its message shows the value
         return nothing, "is not a URL"
+    try:
+        if parts.port == 0:
+            return nothing, "has port 0"
+    except ValueError:
+        return nothing, "has a port that is no number from 1 to 65535"
     host_and_port = parts.netloc.rpartition("@")[2]
     is_plain = not host_and_port or _HOST_AND_PORT.fullmatch(host_and_port)
     return parts, None if is_plain else "is not a URL"

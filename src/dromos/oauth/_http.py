@@ -10,6 +10,8 @@ import contextvars
 import dataclasses
 import functools
 import logging
+import os
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -230,14 +232,20 @@ async def _read(response: "httpx2.Response", *, into: bytearray) -> str | None:
 def _why_unconnected(error: Exception) -> tuple[str, str | None]:
     """Say why no connection came about, and give a certificate's failure a code."""
     cause: BaseException | None = error
+    told = "no connection could be made"
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
                 f"its certificate is not trusted: {cause.verify_message}",
                 UNTRUSTED,
             )
+        if isinstance(cause, socket.gaierror):
+            told = "its host has no address"
+        elif isinstance(cause, OSError) and (cause.errno or 0) > 0:
+            # Its own text repeats the address, which may be a proxy's.
+            told = f"no connection could be made: {os.strerror(cause.errno or 0)}"
         cause = cause.__cause__ or cause.__context__
-    return "no connection could be made", None
+    return told, None
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import fields
-from typing import Any, Final, Literal, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, Unpack
 
 from dromos._options import BridgeOptions
 from dromos.bridge import Bridge
@@ -15,13 +15,16 @@ from dromos.interfaces import Endpoint, Handler, TokenProvider, TokenSource
 from dromos.model import Seconds
 from dromos.service.deadline import Deadline
 from dromos.service.logs import set_up_logging
-from dromos.service.metrics import prometheus
+from dromos.service.metrics import prometheus, timing_metrics
 from dromos.service.outcome import CLEAN, status_of
 from dromos.service.recording import Recording
 from dromos.service.service import Service
 from dromos.service.work import Main, Work, work_of
 
-__all__ = ["RunOptions", "Target", "loop_factory", "run"]
+if TYPE_CHECKING:
+    from dromos.telemetry.prometheus import PrometheusMetrics
+
+__all__ = ["RunOptions", "Target", "loop_factory", "run", "run_configured"]
 
 _log: Final = logging.getLogger("dromos")
 
@@ -42,6 +45,7 @@ class RunOptions(BridgeOptions, total=False):
     log_level: Literal["debug", "info", "warning", "error"]
     loop: Literal["auto", "asyncio", "uvloop"]
     record: str | None
+    time_handlers: bool
 
 
 _OF_SERVICE: Final = frozenset(each.name for each in fields(ServiceSettings))
@@ -107,21 +111,72 @@ def run(
     _check_place()
     of_bridge: dict[str, Any] = {**options}
     of_service = {name: of_bridge.pop(name) for name in list(of_bridge) if name in _OF_SERVICE}
-    deadline, settings = Deadline(), ServiceSettings()
+    settings = ServiceSettings()
     try:
-        settings = ServiceSettings(**of_service)
-        config = (Config.from_env() if config is None else config).with_service(**of_service)
+        try:
+            settings = ServiceSettings(**of_service)
+            config = (Config.from_env() if config is None else config).with_service(**of_service)
+        except BaseException:
+            _discard(target, tokens)
+            raise
         settings = config.service
-        make_loop = loop_factory(settings.loop)
-        work = work_of(target, config, connection_id=connection_id, endpoint_url=endpoint_url)
-        if bridge is None and tokens is None:
-            tokens = config.source()
-        service = _service(config, work, tokens, bridge, of_bridge, deadline)
+        run_configured(
+            target,
+            config,
+            tokens=tokens,
+            connection_id=connection_id,
+            endpoint_url=endpoint_url,
+            bridge=bridge,
+            **of_bridge,
+        )
     except ConfigError as error:
-        _discard(target, tokens)
         set_up_logging(settings.log_format, settings.log_level)
         _log.error("%s", error)
         raise SystemExit(status_of(error)) from error
+
+
+def run_configured(
+    target: Target | None,
+    config: Config,
+    *,
+    tokens: TokenProvider | TokenSource | None = None,
+    connection_id: str | None = None,
+    endpoint_url: Endpoint | None = None,
+    bridge: Bridge | None = None,
+    **of_bridge: Any,
+) -> None:
+    """Do what `run` does, but leave it to the caller to say what is wrong before it begins.
+
+    Args:
+        target: As for `run`, and so is what follows.
+        config: What the service, and all that is None here, is like.
+        tokens: None (default): what `config` says.
+        connection_id: None (default): the connections of `config`.
+        endpoint_url: None (default): the connections of `config`.
+        bridge: None (default) makes one.
+        **of_bridge: The options of `Bridge`.
+
+    Raises:
+        ConfigError: If the configuration can't work; nothing has been opened then.
+        SystemExit: If the status is not 0.
+        TypeError: As `run` does.
+        ValueError: As `run` does.
+        Raised: As `run` does.
+    """
+    deadline, settings = Deadline(), config.service
+    try:
+        make_loop = loop_factory(settings.loop)
+        metrics = _metrics(settings, bridge)
+        work = work_of(
+            target,
+            config,
+            connection_id=connection_id,
+            endpoint_url=endpoint_url,
+            timed=metrics.timed if metrics is not None and settings.time_handlers else None,
+        )
+        if bridge is None and tokens is None:
+            tokens = config.source()
+        service = _service(config, work, tokens, bridge, of_bridge, metrics, deadline)
     except BaseException:
         _discard(target, tokens)
         raise
@@ -135,12 +190,27 @@ def run(
         raise SystemExit(status)
 
 
+def _metrics(settings: ServiceSettings, bridge: Bridge | None) -> "PrometheusMetrics | None":
+    """Return the metrics of a bridge of run's own, where they can be had.
+
+    Raises:
+        ConfigError: If handlers are to be timed, and there are none.
+    """
+    if not settings.time_handlers:
+        return prometheus() if bridge is None else None
+    if bridge is not None:
+        said = "time_handlers is for a bridge that run makes; for yours, PrometheusMetrics.timed"
+        raise ConfigError(said, key="service.time_handlers")
+    return timing_metrics()
+
+
 def _service(
     config: Config,
     work: Work,
     tokens: TokenProvider | TokenSource | None,
     bridge: Bridge | None,
     of_bridge: dict[str, Any],
+    metrics: "PrometheusMetrics | None",
     deadline: Deadline,
 ) -> Service:
     """Return what is run.  The recording's file is opened last, when nothing else can fail.
@@ -150,10 +220,10 @@ def _service(
         ValueError: If an option has a value that can't work.
         ConfigError: If the dialer or the recording can't work.
     """
-    metrics = recording = None
+    recording = None
     if bridge is None:
         bridge = config.bridge(tokens, **{"logger": _log, **of_bridge})
-        if (metrics := prometheus()) is not None:
+        if metrics is not None:
             bridge.observe(metrics.on_event)
     elif tokens is not None or of_bridge:
         wrong = "tokens" if tokens is not None else next(iter(of_bridge))

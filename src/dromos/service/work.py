@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from dromos.bridge import Bridge
@@ -54,6 +54,7 @@ def work_of(
     *,
     connection_id: str | None,
     endpoint_url: Endpoint | None,
+    timed: Callable[[Any], Any] | None = None,
 ) -> Work:
     """Return what a service does.
 
@@ -63,18 +64,19 @@ def work_of(
         config: Names connections, if the next two are None.
         connection_id: What the source of tokens knows the one connection by.
         endpoint_url: Where its far side is.
+        timed: Returns a handler whose callbacks are timed.  None (default): none are.
 
     Raises:
         Unrunnable: If the target is none of these, half a connection is said, or one that
             the target has no use for.
-        ConfigError: If no connection is said, or a handler that the configuration names
-            can't be had.
+        ConfigError: If no connection is said, a handler that the configuration names can't be
+            had, or there is none to be timed.
         Raised: If that raises as it is imported or made.
     """
     if (connection_id is None) != (endpoint_url is None):
         raise Unrunnable("connection_id and endpoint_url belong together: give both, or neither")
     if inspect.iscoroutine(target):
-        _refuse_connection(connection_id, "a coroutine")
+        _refuse_for_handlers(connection_id, timed, "a coroutine")
         return _awaiting(target)
     if target is not None and not is_handler(target):
         if not callable(target):
@@ -83,22 +85,30 @@ def work_of(
                 f"{', '.join(_HANDLER)}; not {type(target).__name__}"
             )
         if takes_a_bridge(target):
-            _refuse_connection(connection_id, "a function that takes a bridge")
+            _refuse_for_handlers(connection_id, timed, "a function that takes a bridge")
             return _calling(target)
     if connection_id is not None and endpoint_url is not None:
         handler = _made(target)
         given = Task(connection_id=connection_id, endpoint_url=endpoint_url, handler=handler)
-        return _keeping([given])
+        return _keeping([_timed(given, timed)])
     if not config.connections:
         raise ConfigError(
             "a handler needs a connection: say connection_id and endpoint_url (--connection-id "
             "and --url), or [[connections]] in a file",
             key="connections",
         )
-    return _keeping([_task(config, each, target) for each in config.connections])
+    tasks = (_task(config, each, target) for each in config.connections)
+    return _keeping([_timed(task, timed) for task in tasks])
 
 
-def _refuse_connection(connection_id: str | None, what: str) -> None:
+def _timed(task: Task, timed: Callable[[Any], Any] | None) -> Task:
+    return task if timed is None else replace(task, handler=timed(task.handler))
+
+
+def _refuse_for_handlers(connection_id: str | None, timed: object, what: str) -> None:
+    if timed is not None:
+        said = f"time_handlers is for a handler; {what} times its own, by PrometheusMetrics.timed"
+        raise ConfigError(said, key="service.time_handlers")
     if connection_id is not None:
         raise Unrunnable(
             f"connection_id and endpoint_url are for a handler; {what} connects by itself"

@@ -200,7 +200,7 @@ METRICS: Final = (
         unit="s",
         labels=("method",),
         meaning="How long callbacks of the agent took, what they await included; "
-        "of handlers that `timed` has wrapped only.",
+        "of handlers that `timed` or a service's `time_handlers` has wrapped only.",
         buckets=(0.0005, *_QUICK),
     ),
     Metric(

@@ -38,8 +38,10 @@ def counted(count: int, thing: str, things: str = "") -> str:
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
-def rate(value: float) -> str:
-    """Return a rate with three digits that count."""
+def rate(value: float, *, digits: int = 3) -> str:
+    """Return a rate with so many digits that count."""
     if value == 0 or value >= 99.5:
         return f"{value:,.0f}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}".rstrip("0").rstrip(".")
+    decimals = max(0, digits - 1 - math.floor(math.log10(value)))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
