@@ -15,13 +15,21 @@ from collections.abc import Callable
 from typing import Any, Final
 from xml.etree import ElementTree
 
+import click
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dromos import auth
+from dromos import Config, auth
 from dromos._core.verdict import Stage, asked_to_wait, judge
+from dromos._driver.endpoint import check_url
 from dromos.cli.commands import cli
+from dromos.cli.flags import a_header
+from dromos.cli.run import _flags
+from dromos.cli.sources import Tokens, source
+from dromos.cli.watch_ask import address
+from dromos.config import ConfigError
+from dromos.config.errors import Raised
 from dromos.dialers._refusal import parse_head, refused
 from dromos.dialers._request import Request as Upgrade
 from dromos.errors import (
@@ -44,6 +52,7 @@ from dromos.timeline.fold import fold
 from dromos.timeline.picture import draw
 from dromos.timeline.read import Problems, entries
 from dromos.timeline.svg import to_svg
+from tests.fuzz import lines
 
 CANARY: Final = "CANARY7f3b9d"
 TARGETS: Final[dict[str, Callable[[], None]]] = {}
@@ -356,30 +365,31 @@ def timelines(lines: list[bytes]) -> None:
 
 
 @target("command lines")
-@given(
-    st.sampled_from(["token", "connect", "demo", "timeline", "watch", "doctor", ""]),
-    st.lists(
-        st.one_of(
-            st.sampled_from(
-                [
-                    *("--token-env", "--token-file", "--gateway", "--connection-id", "--issuer"),
-                    *("--token-url", "--client-id", "--scope", "--provider", "--json", "--reveal"),
-                    *("--fresh", "-H", "--subprotocol", "--stay", "-q", "-v", "HOME", "NO_SUCH"),
-                    *("http://127.0.0.1:1", "ws://127.0.0.1:1", "http://u:p@h", "os:path", "a: b"),
-                    *("/nonexistent", "ftp://h", "--", "--binary", "hex", CANARY),
-                ]
-            ),
-            st.text(max_size=8).map(lambda text: "x" + text.replace("\0", "")),
-        ),
-        max_size=6,
-    ),
-)
-def command_lines(command: str, arguments: list[str]) -> None:
-    line = ([command] if command else []) + arguments
-    # With an address that refuses at once it would try for ten seconds; without one nothing runs.
-    if "127.0.0.1" in " ".join(line) or command in ("demo", "watch"):
-        line.append("--no-such-option")
-    outcome = CliRunner().invoke(cli, line, env={"NO_SUCH": ""})
-    assert outcome.exit_code in (0, 1, 2, 78), (line, outcome.exception)
-    assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
-    assert "Traceback" not in outcome.output
+@given(lines.command_lines)
+def command_lines(line: tuple[str, list[str]]) -> None:
+    name, words = line
+    values = lines.parsed(name, words)
+    if isinstance(values, str):
+        return
+    assert [] == list(lines.as_declared(name, values))
+    for header in values.get("header", ()):
+        with contextlib.suppress(click.UsageError):
+            assert a_header(header)[0]
+    if name == "watch":
+        with contextlib.suppress(ValueError):
+            assert address(values["port"]).startswith(("http://", "https://"))
+    if name in ("connect", "doctor"):
+        with contextlib.suppress(ValueError):
+            check_url(values["url"], allow_insecure=values["insecure"])
+    if name == "run":
+        with contextlib.suppress(ConfigError):
+            Config.from_env(environ=_flags(values))
+    elif "insecure" in values:
+        with contextlib.suppress(ValueError, TypeError, click.UsageError, Raised):
+            source(Tokens.of(dict(values)))
+    asks = any(values.get(each) is not None for each in ("gateway", "issuer", "token_url"))
+    if name == "config" or (name == "token" and not asks):  # these neither wait nor write
+        outcome = CliRunner().invoke(cli, [name, *words], env={"NO_SUCH": ""})
+        assert outcome.exit_code in (0, 1, 2, 78), (line, outcome.exception)
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
+        assert "Traceback" not in outcome.output
