@@ -24,7 +24,16 @@ NAMED = {
     "refused upgrades",
     "command lines",
     "timelines",
+    "requests to the health port",
+    "answers to watch",
+    "proxies' answers",
 }
+
+
+def test_the_documents_know_how_many_they_are() -> None:
+    told = (run.ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+
+    assert f": {len(TARGETS)} targets, " in told
 
 
 @given(st.integers())
