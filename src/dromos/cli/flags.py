@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ class NumberRange(click.FloatRange):
     """A range of numbers, and nothing else: to click `nan` is below no limit and above none."""
 
     def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number.
 
