@@ -14,8 +14,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 UNIT = DEPLOY / "systemd" / "agent.service"
 
 
-def manifests():
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which development has")
+@pytest.fixture
+def manifests(yaml):
     return list(yaml.safe_load_all((DEPLOY / "kubernetes" / "agent.yaml").read_text()))
 
 
@@ -55,8 +55,8 @@ def test_the_unit_leaves_time_to_drain_and_is_held_down_by_what_a_person_must_me
     assert "notify" == unit["Type"]
 
 
-def test_kubernetes_probes_what_we_serve_and_leaves_time_to_drain(tmp_path):
-    config_map, deployment = manifests()
+def test_kubernetes_probes_what_we_serve_and_leaves_time_to_drain(tmp_path, manifests):
+    config_map, deployment = manifests
     (tmp_path / "dromos.toml").write_text(config_map["data"]["dromos.toml"])
     config = Config.from_toml(tmp_path / "dromos.toml", environ={})
     pod = deployment["spec"]["template"]["spec"]

@@ -1,7 +1,9 @@
 """The cells of docs/howto/notebooks.md, one after the other in one namespace, as a kernel does."""
 
 import ast
+import asyncio
 import inspect
+from types import CodeType
 from typing import Any
 
 from tests.documents.pages import Block, Page
@@ -11,16 +13,20 @@ CELLS = Page("howto/notebooks.md").blocks("python")
 ASYNCHRONOUS, PLAIN = CELLS[:4], CELLS[4:]
 
 
-async def run(cell: Block, around: World, names: dict[str, Any]) -> Any:
-    """Execute a cell, and return the value of its last line."""
+def compiled(cell: Block, around: World, flags: int = 0) -> CodeType:
+    """Compile a cell so that it leaves the value of its last line in `_`."""
     tree = ast.parse(cell.with_addresses(around.addresses))
     last = tree.body[-1]
     if isinstance(last, ast.Expr):
         target = ast.Name("_", ast.Store())
         tree.body[-1] = ast.fix_missing_locations(ast.Assign([target], last.value))
+    return compile(tree, str(cell), "exec", flags=flags)
+
+
+async def run(cell: Block, around: World, names: dict[str, Any]) -> Any:
+    """Execute a cell, and return the value of its last line."""
     names.pop("_", None)
-    code = compile(tree, str(cell), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    waits = eval(code, names)
+    waits = eval(compiled(cell, around, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
     if inspect.iscoroutine(waits):
         await waits
     return names.get("_")
@@ -43,24 +49,19 @@ async def test_the_connection_stays_open_between_cells():
 
 
 async def test_the_plain_cells_need_no_await_and_no_loop():
-    import asyncio
-
     names: dict[str, Any] = {}
     async with world() as around:
 
         def kernel() -> Any:
-            said = []
             for cell in PLAIN:
-                tree = ast.parse(cell.with_addresses(around.addresses))
-                *_, last = tree.body
-                exec(compile(tree, str(cell), "exec"), names)
-                if "recv" in ast.unparse(last):
-                    said.append(ast.unparse(last))
-            return said
+                names.pop("_", None)
+                exec(compiled(cell, around), names)
+                yield names.get("_")
 
-        said = await asyncio.to_thread(kernel)
+        opened, said, closed = await asyncio.to_thread(lambda: list(kernel()))
         await around.far.links[0].wait_closed()
 
-    assert ["connection.recv(timeout=10)"] == said
+    assert ("hello", None) == (said, closed)
+    assert names["connection"] is opened
     assert ["hello"] == around.far.links[0].received
     assert 1000 == around.far.links[0].close_code

@@ -1,4 +1,9 @@
-"""Blocks that are no Python: commands exist with their options, and settings are read."""
+"""Blocks that are no Python: commands exist with their options, and settings are read.
+
+The rule for a block of shell: it is run, with processes as a user would start them, where that
+can be done on loopback in seconds; `RUN` says by which test.  Of the others `READ_ONLY` says why
+not; their commands are read with all options, as far as running them, like those of every block.
+"""
 
 import importlib.metadata
 import re
@@ -21,6 +26,27 @@ LANGUAGES = {"python", "sh", "text", "toml", "yaml", "ini", "json"}
 
 OTHERS = {"curl", "echo", "python", "systemctl", "journalctl", "uvicorn"}
 """Programs that are not ours; the pages that use them have tests of their own."""
+
+
+RUN = {
+    "howto/django.md": "test_django.py",
+    "howto/doctor.md": "test_doctor.py",
+    "howto/fastapi.md": "test_fastapi.py",
+    "howto/logging.md": "test_shell_blocks.py",
+    "reference/command-line.md": "test_shell_blocks.py",
+    "reference/configuration.md": "test_shell_blocks.py",
+    "reference/exit-codes.md": "test_shell_blocks.py",
+    "tokens.md": "test_shell_blocks.py",
+    "tutorial.md": "test_tutorial.py",
+}
+"""Which test runs a page's shell."""
+
+READ_ONLY = {
+    "../README.md": "its service is the tutorial's, which is run, and the rest installs",
+    "howto/systemd.md": "it changes the machine; a systemd of its own reads the unit elsewhere",
+    "performance.md": "it measures for minutes; a smaller scrape has to print the same form",
+}
+"""Whose shell is not run, and why."""
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -60,6 +86,16 @@ def test_a_command_exists_and_takes_its_arguments(block: Block):
                 assert installable(arguments)
             case _:
                 assert name in OTHERS
+
+
+def test_every_block_of_shell_is_run_by_a_test_or_it_is_said_why_not():
+    pages = {block.page for block in blocks("sh")}
+    tests = Path(__file__).parent
+
+    assert pages == set(RUN) | set(READ_ONLY)
+    assert not set(RUN) & set(READ_ONLY)
+    for page, test in RUN.items():
+        assert f'"{page}"' in (tests / test).read_text(encoding="utf-8"), page
 
 
 def parse(arguments: list[str]) -> None:

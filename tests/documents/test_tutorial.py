@@ -10,7 +10,8 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ import pytest
 from tests.documents.pages import README, Page
 from tests.documents.test_other_blocks import commands
 from tests.documents.world import SOURCE, free_port, says
+from tests.service.browser import dom, needs_chromium
+from tests.service.test_page import Cells
 
 PAGE = Page("tutorial.md")
 A_FILE = re.compile(r"^`([\w.]+)`[^\n]*:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILES = A_FILE.findall(PAGE.text)
 DROMOS = ("-m", "dromos")
+SVG = "{http://www.w3.org/2000/svg}"
 
 pytestmark = pytest.mark.slow  # processes as a user starts them, whose tokens expire in real time
 
@@ -36,7 +40,6 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = {8081: free_port(), 8765: free_port(), 8080: free_port()}
-        self.printed: list[str] = []
         for name, text in FILES:
             (folder / name).write_text(self.here(text))
 
@@ -86,6 +89,11 @@ class Desk:
 
         return await asyncio.to_thread(fetch)
 
+    async def session(self) -> dict[str, Any]:
+        """What the health port says of the one session, and when it said so."""
+        told = json.loads((await self.ask("/sessions"))[1])
+        return {**told["sessions"][0], "now": told["now"]} if told["sessions"] else {}
+
     async def until(self, what: str, is_so: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Wait until the one session looks so; nothing tells of it from another process."""
         seen: dict[str, Any] = {}
@@ -93,12 +101,41 @@ class Desk:
             async with asyncio.timeout(60):
                 while True:
                     with suppress(urllib.error.URLError, ConnectionError):
-                        sessions = json.loads((await self.ask("/sessions"))[1])["sessions"]
-                        if sessions and is_so(seen := sessions[0]):
+                        seen = await self.session()
+                        if seen and is_so(seen):
                             return seen
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"it never came to be that {what}: {seen}") from None
+
+    async def while_nothing_changes(self, look: Callable[[], Awaitable[str]]) -> tuple[Any, str]:
+        """The session's state and link, and what is seen of it meanwhile."""
+        while True:
+            before, seen, after = await self.session(), await look(), await self.session()
+            if known(before) == known(after):
+                return known(before), seen
+
+    async def watched(self) -> str:
+        """What `dromos watch` shows."""
+        port = f"127.0.0.1:{self.ports[8080]}"
+        watch = await self.start(*DROMOS, "watch", "--once", port)
+        table = (await watch.communicate())[0].decode()
+        assert 0 == watch.returncode, table
+        return table
+
+    async def browsed(self) -> str:
+        """What the page shows in a browser."""
+        return await dom(f"http://127.0.0.1:{self.ports[8080]}/", self.folder / "profile")
+
+
+def known(session: dict[str, Any]) -> tuple[str, str]:
+    return session["state"], str(session["link"] or "")
+
+
+def drawn(svg: Path, kind: str) -> list[str]:
+    """What the shapes of a kind say when one points at them."""
+    shapes = ElementTree.parse(svg).getroot().iterfind(f"{SVG}*[@class='{kind}']")
+    return [title.text or "" for shape in shapes for title in shape.iterfind(f"{SVG}title")]
 
 
 @asynccontextmanager
@@ -153,18 +190,18 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
             for path, told in answers().items():
                 status, said = await desk.ask(path)
                 assert (200, True) == (status, says(told, said)), f"{path} answers {said}"
-            watch = await desk.start(*DROMOS, "watch", "--once", f"127.0.0.1:{desk.ports[8080]}")
-            table = (await watch.communicate())[0].decode()
-            assert 0 == watch.returncode
-            assert "agent-7" in table
-            assert "<html" in (await desk.ask("/"))[1]
+            now, table = await desk.while_nothing_changes(desk.watched)
+            headline, names, row = table.splitlines()
+            assert headline.startswith(f"1 session: 1 {now[0]} ")
+            shown = dict(zip(re.split(r" {2,}", names), re.split(r" {2,}", row), strict=False))
+            assert ("agent-7", *now) == (shown["connection"], shown["state"], shown["link"])
 
             await desk.until("a hand-over", lambda s: s["counters"]["handovers"])
             # The far side goes away, and the process is well.
             await desk.until("it is away", lambda s: s["state"] in ("waiting", "dialing"))
             assert 200 == (await desk.ask("/livez"))[0]
             assert 200 == (await desk.ask("/readyz"))[0]
-            await desk.until("it is back", lambda s: s["counters"]["gaps"] and s["state"] == "open")
+            back = await desk.until("it is back", lambda s: s["counters"]["gaps"] and s["link"])
 
             agent.send_signal(signal.SIGTERM)
             printed = (await agent.communicate())[0].decode()
@@ -175,13 +212,52 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: Path):
     assert "disconnected: None" == lines[-1]
     # The far side closes links with 4401 when their token has expired: none was open so long.
     events = [json.loads(line) for line in recording.read_text().splitlines()]
-    gaps = [event for event in events if event.get("event") == "bridge.disconnected"]
-    assert gaps
     assert not any(event.get("code") == 4401 for event in events)
+    happened = Counter(event["event"] for event in events)
+    # The handler was told of each link, and of each time that there was none.
+    assert 2 <= lines.count("received hello from agent") <= happened["bridge.link_opened"]
+    assert sum(line.startswith("disconnected: ") for line in lines) == happened["bridge.connected"]
+    gaps = happened["bridge.connected"] - 1
+    assert gaps
+    # The health port had counted the same, by then.
+    earlier = [event for event in events if event["at"] <= back["now"]]
+    before = Counter(event["event"] for event in earlier)
+    links = [event["link"] for event in earlier if event["event"] == "bridge.link_opened"]
+    assert (back["connection_id"], back["state"], back["link"]) == ("agent-7", "open", links[-1])
+    assert back["counters"]["handovers"] == before["bridge.handed_over"]
+    assert back["counters"]["gaps"] == before["bridge.connected"] - 1
+
     timeline = await desk.start(*DROMOS, "timeline", "run.jsonl", "-o", "run.svg")
     assert (b"", None) == await timeline.communicate()
-    assert "messages/s" in (tmp_path / "run.svg").read_text()
-    assert "svg" in ElementTree.parse(tmp_path / "run.svg").getroot().tag
+    svg = tmp_path / "run.svg"
+    opened = [event["link"] for event in events if event["event"] == "bridge.link_opened"]
+    lanes = [int(told.split()[1].rstrip(":")) for told in drawn(svg, "link")]
+    assert sorted(opened) == sorted(lanes)
+    assert gaps == len(drawn(svg, "gap"))
+    took_over = set(drawn(svg, "handover"))
+    assert len(opened) - 1 - gaps == len(took_over) == happened["bridge.handed_over"]
+    assert {
+        f"link {event['new']} took over from link {event['old']}, nothing interrupted"
+        for event in events
+        if event["event"] == "bridge.handed_over"
+    } == took_over
+    assert happened["bridge.token_obtained"] >= len(drawn(svg, "refresh")) >= len(took_over)
+    assert "messages/s" in svg.read_text()
+
+
+@needs_chromium
+async def test_the_page_in_a_browser_shows_the_same(tmp_path: Path):
+    desk = Desk(tmp_path)
+    async with ended(await desk.start("world.py")):
+        await desk.has_opened(8765)
+        command = [*DROMOS, "run", "agent:Agent", "--config", "dromos.toml"]
+        async with ended(await desk.start(*command, to=tmp_path / "agent.log")):
+            await desk.until("a hand-over", lambda s: s["counters"]["handovers"])
+            now, html = await desk.while_nothing_changes(desk.browsed)
+            url = f"ws://localhost:{desk.ports[8765]}"
+
+    [row] = Cells(html).sessions
+    assert (f"agent-7 {url}", *now) == (row[0], row[1], row[3])
 
 
 async def test_an_unknown_id_ends_it_with_78(tmp_path: Path):

@@ -4,26 +4,46 @@ Each target is a Hypothesis property.  It may find an error; it may not find an 
 that we did not mean, a value that is not finite, or a secret in what we say.
 """
 
+import asyncio
 import base64
 import contextlib
+import functools
 import io
 import json
 import math
 import re
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 from xml.etree import ElementTree
 
+import click
+import h11
+import httpx2
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from dromos import auth
+from dromos import Bridge, Config, auth
 from dromos._core.verdict import Stage, asked_to_wait, judge
+from dromos._driver.endpoint import check_url
 from dromos.cli.commands import cli
+from dromos.cli.flags import a_header
+from dromos.cli.run import _flags
+from dromos.cli.sources import Tokens, source
+from dromos.cli.watch_ask import Port, Unreachable, address
+from dromos.cli.watch_sessions import Round, with_rates
+from dromos.cli.watch_table import plain, table
+from dromos.config import ConfigError
+from dromos.config.errors import Raised
+from dromos.demo.words import escape
 from dromos.dialers._refusal import parse_head, refused
 from dromos.dialers._request import Request as Upgrade
+from dromos.doctor.finding import Finding
+from dromos.doctor.proxy import pass_proxy
+from dromos.doctor.subject import Found, Subject
 from dromos.errors import (
     BridgeError,
     ConnectionClosed,
@@ -39,11 +59,13 @@ from dromos.oauth._flow import Flow
 from dromos.oauth._http import Answer
 from dromos.oauth.device_code import authorized
 from dromos.oauth.store import _decoded
+from dromos.service import HealthServer
 from dromos.timeline.entry import LATEST
 from dromos.timeline.fold import fold
 from dromos.timeline.picture import draw
 from dromos.timeline.read import Problems, entries
 from dromos.timeline.svg import to_svg
+from tests.fuzz import lines
 
 CANARY: Final = "CANARY7f3b9d"
 TARGETS: Final[dict[str, Callable[[], None]]] = {}
@@ -356,30 +378,289 @@ def timelines(lines: list[bytes]) -> None:
 
 
 @target("command lines")
-@given(
-    st.sampled_from(["token", "connect", "demo", "timeline", "watch", "doctor", ""]),
-    st.lists(
-        st.one_of(
-            st.sampled_from(
-                [
-                    *("--token-env", "--token-file", "--gateway", "--connection-id", "--issuer"),
-                    *("--token-url", "--client-id", "--scope", "--provider", "--json", "--reveal"),
-                    *("--fresh", "-H", "--subprotocol", "--stay", "-q", "-v", "HOME", "NO_SUCH"),
-                    *("http://127.0.0.1:1", "ws://127.0.0.1:1", "http://u:p@h", "os:path", "a: b"),
-                    *("/nonexistent", "ftp://h", "--", "--binary", "hex", CANARY),
-                ]
-            ),
-            st.text(max_size=8).map(lambda text: "x" + text.replace("\0", "")),
-        ),
-        max_size=6,
+@given(lines.command_lines)
+def command_lines(line: tuple[str, list[str]]) -> None:
+    name, words = line
+    values = lines.parsed(name, words)
+    if isinstance(values, str):
+        return
+    assert [] == list(lines.as_declared(name, values))
+    for header in values.get("header", ()):
+        with contextlib.suppress(click.UsageError):
+            assert a_header(header)[0]
+    if name == "watch":
+        with contextlib.suppress(ValueError):
+            assert address(values["port"]).startswith(("http://", "https://"))
+    if name in ("connect", "doctor"):
+        with contextlib.suppress(ValueError):
+            check_url(values["url"], allow_insecure=values["insecure"])
+    if name == "run":
+        with contextlib.suppress(ConfigError):
+            Config.from_env(environ=_flags(values))
+    elif "insecure" in values:
+        with contextlib.suppress(ValueError, TypeError, click.UsageError, Raised):
+            source(Tokens.of(dict(values)))
+    asks = any(values.get(each) is not None for each in ("gateway", "issuer", "token_url"))
+    if name == "config" or (name == "token" and not asks):  # these neither wait nor write
+        outcome = CliRunner().invoke(cli, [name, *words], env={"NO_SUCH": ""})
+        assert outcome.exit_code in (0, 1, 2, 78), (line, outcome.exception)
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
+        assert "Traceback" not in outcome.output
+
+
+METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS", "CONNECT", "get", "G\tT", "")
+PATHS: Final = (
+    *(
+        "/",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/sessions",
+        "//livez",
+        "/nowhere",
+        "/%00",
+        "*",
+        "[::1",
     ),
+    *("http://host/livez", "http://[", "http://[::1]:99999/sessions"),
 )
-def command_lines(command: str, arguments: list[str]) -> None:
-    line = ([command] if command else []) + arguments
-    # With an address that refuses at once it would try for ten seconds; without one nothing runs.
-    if "127.0.0.1" in " ".join(line) or command in ("demo", "watch"):
-        line.append("--no-such-option")
-    outcome = CliRunner().invoke(cli, line, env={"NO_SUCH": ""})
-    assert outcome.exit_code in (0, 1, 2, 78), (line, outcome.exception)
-    assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
-    assert "Traceback" not in outcome.output
+counts = st.one_of(
+    st.sampled_from(
+        ["0", "1", "1000", "1001", "9" * 9, "9" * 10, "9" * 5000, "-1", "+1", "1e3", "1_0"]
+    ),
+    st.sampled_from(["٣", "²", "%31", "1%00", " 1", "NaN", ""]),
+    st.integers(10**8, 10**10).map(str),
+    st.text(max_size=6),
+)
+queries = st.one_of(
+    st.builds("?offset={}&limit={}".format, counts, counts),
+    st.builds("?{}={}".format, st.sampled_from(["offset", "limit", "", "offset=1&offset"]), counts),
+)
+asked_for_sessions = queries.map(
+    lambda query: f"GET /sessions{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode("utf-8", "replace")
+)
+requests = st.builds(
+    lambda method, path, query, headers, end: (
+        f"{method} {path}{query} HTTP/1.1\r\nHost: h\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        + end
+    ).encode("utf-8", "replace"),
+    st.sampled_from(METHODS),
+    st.sampled_from(PATHS),
+    st.just("") | queries,
+    st.dictionaries(
+        st.sampled_from(["Accept", "Content-Length", "Transfer-Encoding", "Expect", "X"]),
+        st.one_of(
+            st.sampled_from(["0", "5", "-1", "chunked", "100-continue", "text/plain; q=x"]),
+            st.text(max_size=10),
+        ),
+        max_size=2,
+    ),
+    st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\nhello", "\n", ""]),
+)
+
+
+@target("requests to the health port")
+@given(
+    st.one_of(
+        requests,
+        asked_for_sessions,
+        requests.map(lambda sent: sent * 2),
+        st.binary(max_size=300),
+    )
+)
+def health_requests(sent: bytes) -> None:
+    answered = asyncio.run(answer_of_the_health_port(sent))
+    if not answered:
+        return
+    reader = h11.Connection(h11.CLIENT)
+    method = b"HEAD" if sent.startswith(b"HEAD ") else b"GET"
+    reader.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
+    reader.receive_data(answered)
+    reader.receive_data(b"")
+    head = reader.next_event()
+    while isinstance(head, h11.InformationalResponse):
+        head = reader.next_event()
+    assert isinstance(head, h11.Response)
+    assert head.status_code in (200, 400, 404, 405, 413, 431, 501, 503)
+    body = bytearray()
+    while isinstance(event := reader.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    if body.startswith(b"{"):
+        told = json.loads(body)
+        assert 0 <= told["offset"] < 10**9
+        assert [] == told["sessions"]
+
+
+async def answer_of_the_health_port(sent: bytes) -> bytes:
+    """What a client is sent by the server's own way of serving, without a socket between."""
+    health = HealthServer(Bridge(StaticToken("t")))
+    reader = asyncio.StreamReader()
+    reader.feed_data(sent)
+    reader.feed_eof()
+    writer = Written()
+    await health._serve(reader, writer)  # type: ignore[arg-type]
+    return bytes(writer.sent)
+
+
+class Written:
+    """The half of a `StreamWriter` that a server uses, into memory."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.transport = self
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    async def drain(self) -> None:
+        pass
+
+    def write_eof(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+TOLD: Final = """
+    connection_id session endpoint since link next_link attempts last_error next_attempt_at
+    token_expires_at latency link_since
+""".split()  # noqa: SIM905
+numbers = st.one_of(st.floats(), st.integers(-(10**400), 10**400), st.floats(1.7e9, 1.8e9))
+watched = st.fixed_dictionaries(
+    {"state": st.text(max_size=8) | st.sampled_from(["open", "waiting", CANARY])},
+    optional={
+        name: st.text(max_size=20) if name in ("endpoint", "last_error") else numbers | scalars
+        for name in TOLD
+    }
+    | {"counters": st.fixed_dictionaries({}, optional={"received": numbers, "sent": scalars})},
+)
+rounds = st.builds(
+    lambda now, total, more, sessions: {**more, "now": now, "total": total, "sessions": sessions},
+    st.floats(1.7e9, 1.8e9) | scalars,
+    st.integers(0, 9) | scalars,
+    st.dictionaries(st.sampled_from(["version", "ready", "draining", "open"]), scalars, max_size=4),
+    st.one_of(st.lists(watched, min_size=1, max_size=4), st.lists(watched | values), values),
+)
+
+
+@target("answers to watch")
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([200] * 8 + [204, 302, 404, 500]),
+            st.one_of([rounds.map(lambda told: json.dumps(told).encode())] * 3 + [bodies]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 5),
+)
+def watch_answers(replies: list[tuple[int, bytes]], limit: int) -> None:
+    waiting = iter(replies)
+    last = (200, json.dumps({"now": 1.8e9, "sessions": []}).encode())
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        status, body = next(waiting, last)
+        return httpx2.Response(status, content=body)
+
+    port = asking_port()
+    port._client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    before: Round | None = None
+    for _ in range(2):
+        try:
+            told = with_rates(port.ask(), before)
+        except Unreachable as error:
+            refusals = [escape(str(error))]
+        else:
+            refusals, before = [], told
+            sound_table(told, limit)
+        assert all(why.isprintable() and CANARY not in why for why in refusals)
+
+
+@functools.cache
+def asking_port() -> Port:
+    """One for all examples: its own client takes long to make, and is not what is looked at."""
+    with Port(f"http://user:{CANARY}@h:8080") as port:
+        return port
+
+
+def sound_table(told: Round, limit: int) -> None:
+    """Check that a round can be shown in each way."""
+    shown = plain(told, limit=limit)
+    assert all(line.replace("\t", "").isprintable() for line in shown), shown
+    assert len(shown) <= 3 + limit
+    assert sum(told.by_state().values()) == len(told.sessions)
+    Console(file=io.StringIO(), width=200).print(table(told, limit=limit))
+    json.dumps(asdict(told), allow_nan=False)
+
+
+statuses = st.one_of(
+    st.sampled_from(["200", "403", "407", "502", "2oo", "", "-1", "9" * 5000, "²00"]),
+    st.integers(0, 9999).map(str),
+)
+tunnels = st.one_of(
+    st.builds(
+        lambda version, status, reason, headers: (
+            f"{version} {status} {reason}\r\n"
+            + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            + "\r\n"
+        ).encode("utf-8", "replace"),
+        st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", "ICY", ""]),
+        statuses,
+        st.text(max_size=20),
+        st.dictionaries(header_names, header_values, max_size=3),
+    ),
+    st.binary(max_size=60),
+    st.binary(max_size=12).map(lambda data: b"\x05\x00\x05" + data),
+    st.binary(max_size=12).map(lambda data: b"\x05\x02\x01\x00\x05" + data),
+)
+
+
+@target("proxies' answers")
+@given(st.sampled_from(["http", "socks5", "socks4"]), tunnels)
+def proxy_answers(scheme: str, sent: bytes) -> None:
+    finding = asyncio.run(through_a_proxy(scheme, sent))
+    assert "proxy" == finding.step
+    assert finding.outcome in ("pass", "fail")
+    assert bool(finding.advice) == ("fail" == finding.outcome)
+    assert finding.hopeless <= ("fail" == finding.outcome)
+    assert finding.said.isprintable(), finding.said
+    assert len(finding.said) < 200
+    assert CANARY not in repr(finding)
+    json.dumps(dict(finding.facts), allow_nan=False)
+    if "pass" == finding.outcome:
+        is_granted = rb"\S* +200\b" if scheme == "http" else rb"[\x05\x00]"
+        assert re.match(is_granted, sent), sent
+
+
+async def through_a_proxy(scheme: str, sent: bytes) -> Finding:
+    """What the doctor finds of a proxy that answers so, whatever it is asked, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read(2**16)
+            writer.write(sent)
+            writer.write_eof()
+            while await reader.read(2**16):
+                pass
+        writer.close()
+        has_left.set()
+
+    has_left = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    found = Found()
+    async with server, asyncio.timeout(10):
+        port = server.sockets[0].getsockname()[1]
+        proxy = f"{scheme}://user:{CANARY}@127.0.0.1:{port}"
+        subject = Subject(url="ws://203.0.113.1:8765/", source=None, connection_id="c", proxy=proxy)
+        try:
+            return await pass_proxy(subject, found)
+        finally:
+            found.discard()
+            await has_left.wait()

@@ -1,10 +1,12 @@
 """A short search of every target; `make fuzz` is the long one."""
 
+import click
 import pytest
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import run
+from dromos.cli.commands import cli
+from tests.fuzz import lines, run
 from tests.fuzz.run import search, table
 from tests.fuzz.targets import TARGETS
 
@@ -22,7 +24,16 @@ NAMED = {
     "refused upgrades",
     "command lines",
     "timelines",
+    "requests to the health port",
+    "answers to watch",
+    "proxies' answers",
 }
+
+
+def test_the_documents_know_how_many_they_are() -> None:
+    told = (run.ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+
+    assert f": {len(TARGETS)} targets, " in told
 
 
 @given(st.integers())
@@ -57,3 +68,23 @@ def test_what_is_found_is_shown_and_named_in_the_verdict(monkeypatch: pytest.Mon
     assert "number=100" in number
     assert "no_such_file" in frames
     assert "FAILED: integers, frames through the dialers" == verdict
+
+
+@pytest.mark.parametrize("name", lines.COMMANDS)
+def test_command_lines_reach_what_a_command_is_called_with(name: str) -> None:
+    """Most words would end in wrong usage, which tells nothing of how values are read."""
+    command = cli.commands[name]
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    usual = {each.name: each.get_default(click.Context(command)) for each in options}
+
+    def says_something(words: tuple[str, list[str]]) -> bool:
+        values = lines.parsed(*words)
+        if isinstance(values, str):
+            return False
+        said = [name for name in usual if values[name] not in (usual[name], None, ())]
+        return len(said) >= min(3, len(options))
+
+    quick = settings(database=None, max_examples=2000, phases=(Phase.generate,))
+    found = find(lines.line(name), says_something, settings=quick)
+
+    assert name == found[0]

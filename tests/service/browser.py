@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,39 @@ async def screenshot(
     options = (f"--window-size={width},{height}", f"--screenshot={image}")
     await _run(url, profile, "--virtual-time-budget=5000", *options, dark=dark)
     return image.read_bytes()
+
+
+def pixels(image: bytes) -> list[list[tuple[int, int, int]]]:
+    """Return the rows of a PNG as Chromium writes it: eight bits a colour, not interlaced.
+
+    Its lines are told as differences to their neighbours (PNG, 3rd edition, 9.2).
+    """
+    assert image.startswith(b"\x89PNG\r\n\x1a\n")
+    chunks: dict[bytes, bytes] = {}
+    at = 8
+    while at < len(image):
+        length, kind = struct.unpack_from(">I4s", image, at)
+        chunks[kind] = chunks.get(kind, b"") + image[at + 8 : at + 8 + length]
+        at += 12 + length
+    width, height, depth, colours, *_, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    assert (8, 0) == (depth, interlaced)
+    step = {2: 3, 6: 4}[colours]
+    told, row, rows = zlib.decompress(chunks[b"IDAT"]), bytearray(width * step), []
+    for start in range(0, height * (width * step + 1), width * step + 1):
+        row = _unfiltered(told[start], told[start + 1 : start + 1 + width * step], row, step)
+        rows.append(list(zip(row[::step], row[1::step], row[2::step], strict=True)))
+    return rows
+
+
+def _unfiltered(way: int, told: bytes, above: bytes, step: int) -> bytearray:
+    row = bytearray(told)
+    for at in range(len(row) if way else 0):
+        left, over = row[at - step] if at >= step else 0, above[at]
+        corner = above[at - step] if at >= step else 0
+        nearest = min((left, over, corner), key=lambda each: abs(left + over - corner - each))
+        guess = (0, left, over, (left + over) // 2, nearest)[way]
+        row[at] = (row[at] + guess) & 255
+    return row
 
 
 async def _run(url: str, profile: Path, *options: str, dark: bool) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from dromos.service import HealthServer
 from dromos.service.health import Health
 from dromos.service.page import page
 from dromos.testing import FarSide
-from tests.service.browser import dom, needs_chromium, screenshot
+from tests.service.browser import dom, needs_chromium, pixels, screenshot
 
 EVIL = "<img src=x onerror=\"document.title='PWNED'\"><script>document.title='PWNED'</script>"
 
@@ -47,14 +47,25 @@ def session(number, state="open", **more):
     } | more
 
 
+PAUSE = 2
+"""Seconds of the process between two rounds of the page, as these ports tell it."""
+
+
 @asynccontextmanager
-async def port(sessions, *, failing_from=None):
-    """A port with the true page and these sessions; from one answer on it fails."""
-    asked = []
+async def port(sessions, *, later=None, failing_from=None):
+    """A port with the true page and these sessions; from one answer on it fails.
+
+    Args:
+        sessions: Those of each round, or of the first one.
+        later: What makes those of a later round, of the number of rounds before it.
+        failing_from: How many questions are answered.
+    """
+    asked, began, rounds = [], time.time(), -1
     async with Bridge(StaticToken("t")) as bridge:
         health = Health(bridge)
 
         def answer(request):
+            nonlocal rounds
             asked.append(request.target)
             query = parse_qs(urlsplit(request.target).query)
             if not request.target.startswith("/sessions"):
@@ -62,15 +73,17 @@ async def port(sessions, *, failing_from=None):
             if failing_from is not None and len(asked) > failing_from:
                 return Reply(status=503, headers=(), body=b"")
             offset, limit = int(query["offset"][0]), int(query["limit"][0])
+            rounds += not offset
+            known = later(rounds) if later and rounds else sessions
             told = {
                 "version": "1.2.3",
-                "now": time.time(),
+                "now": began + PAUSE * rounds,
                 "ready": True,
                 "draining": False,
-                "total": len(sessions),
+                "total": len(known),
                 "open": 0,
                 "offset": offset,
-                "sessions": sessions[offset : offset + limit],
+                "sessions": known[offset : offset + limit],
             }
             return Reply(
                 status=200,
@@ -182,6 +195,28 @@ async def test_those_with_trouble_come_first_with_what_became_of_them(tmp_path):
 
 
 @needs_chromium
+async def test_what_changes_between_two_rounds_is_drawn_again(tmp_path):
+    def later(rounds):
+        counted = {"received": 1000 * rounds, "sent": 7 * rounds}
+        return [session(1, link=8, counters=counted), session(3), session(4)]
+
+    async with port([session(1), session(2, "waiting")], later=later) as (url, asked):
+        first = Cells(await dom(url, tmp_path, budget=PAUSE * 500))
+        rounds = len(asked)
+        last = Cells(await dom(url, tmp_path, budget=PAUSE * 3500))
+
+    assert rounds < len(asked)
+    assert ["c-2 wss://far.example/ws", "c-1 wss://far.example/ws"] == [
+        row[0] for row in first.sessions
+    ]
+    assert ["", ""] == first.sessions[1][8:10], "a rate takes two rounds"
+    assert "3 of 3 open" == last.title
+    assert ["1", "3", "4"] == [row[0][2] for row in last.sessions]
+    assert ["open", "8", "500", "3.5"] == [last.sessions[0][at] for at in (1, 3, 8, 9)]
+    assert ["0", "0"] == last.sessions[1][8:10]
+
+
+@needs_chromium
 async def test_texts_of_strangers_stay_texts(tmp_path):
     async with port([session(1, last_error=EVIL, connection_id=EVIL, state=EVIL)]) as (url, asked):
         html = await dom(url, tmp_path)
@@ -217,6 +252,10 @@ async def test_a_process_that_is_gone_is_said_and_its_last_words_stay(tmp_path):
     assert len(asked) >= 4, "it goes on asking"
 
 
+def brightness(rows):
+    return sum(sum(pixel) for row in rows for pixel in row) / (765 * len(rows) * len(rows[0]))
+
+
 @needs_chromium
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [480, 1200])
@@ -224,6 +263,9 @@ async def test_it_can_be_looked_at_by_day_and_night_on_a_desk_and_on_a_phone(tmp
     async with port([session(n) for n in range(3)]) as (url, _):
         image = await screenshot(url, tmp_path, width=width, dark=dark)
 
-    assert image.startswith(b"\x89PNG")
-    assert (width, 700) == tuple(int.from_bytes(image[at : at + 4], "big") for at in (16, 20))
-    assert len(image) > 8_000, "there is something on it"
+    rows = pixels(image)
+    assert (700, {width}) == (len(rows), {len(row) for row in rows})
+    paper, drawn = rows[0][0], [row for row in rows if len(set(row)) > 1]
+    assert len(drawn) > 100, "there is something on it"
+    assert brightness(rows) < 0.2 if dark else brightness(rows) > 0.8
+    assert {paper} == {pixel for row in rows for pixel in row[-8:]}, "nothing sticks out"

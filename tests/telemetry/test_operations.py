@@ -37,8 +37,8 @@ def panels() -> list[Any]:
     return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
 
 
-def rules() -> list[Any]:
-    yaml = pytest.importorskip("yaml", reason="reading the rules needs PyYAML")
+@pytest.fixture
+def rules(yaml: Any) -> list[Any]:
     loaded = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))
     return [rule for group in loaded["groups"] for rule in group["rules"]]
 
@@ -224,15 +224,15 @@ def test_no_panel_lies_on_another() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_rules_are_what_was_read_of_them() -> None:
-    assert alerts() == {f"alert {rule['alert']}": rule["expr"] for rule in rules()}
+def test_the_rules_are_what_was_read_of_them(rules: list[Any]) -> None:
+    assert alerts() == {f"alert {rule['alert']}": rule["expr"] for rule in rules}
 
 
-def test_every_alert_says_how_bad_it_is_and_what_it_means() -> None:
-    names = [rule["alert"] for rule in rules()]
+def test_every_alert_says_how_bad_it_is_and_what_it_means(rules: list[Any]) -> None:
+    names = [rule["alert"] for rule in rules]
 
     assert len(names) == len(set(names)) > 5
-    for rule in rules():
+    for rule in rules:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"]["summary"].endswith(".")
 

@@ -14,7 +14,7 @@ from dromos.cli import config as options_command
 from dromos.cli.check import check
 from dromos.cli.connect import Settings, converse
 from dromos.cli.doctor import doctor
-from dromos.cli.flags import a_header
+from dromos.cli.flags import NumberRange, a_header
 from dromos.cli.run import run_agent, service_options
 from dromos.cli.sources import Tokens, source, token_options
 from dromos.cli.timeline import timeline
@@ -165,7 +165,7 @@ def config(as_json: bool, path: str | None) -> None:
 @click.option("--plain", is_flag=True, help="Print plain lines, as into a pipe.")
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 2000),
+    type=NumberRange(1, 2000),
     default=200,
     show_default=True,
     help="Messages a second from the far side.",

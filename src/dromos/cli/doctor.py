@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from dromos._driver.endpoint import check_url
-from dromos.cli.flags import a_header
+from dromos.cli.flags import NumberRange, a_header
 from dromos.cli.sources import Tokens, misuse_if, source, token_options
 from dromos.cli.told import CLEAN, CONFIGURATION, FAILED, told
 from dromos.demo.words import escape
@@ -34,7 +34,7 @@ SIGNS: Final = {"pass": ("ok", "green"), "warn": ("WARN", "yellow"), "fail": ("F
 @click.option("--ca", metavar="FILE", help="Trust the authorities in this file, and no others.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 600),
+    type=NumberRange(1, 600),
     default=30,
     show_default=True,
     help="Seconds for everything.",

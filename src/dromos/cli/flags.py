@@ -1,12 +1,31 @@
 """Flags and arguments: what the command line says, in the library's words and back."""
 
+import math
 import re
+from typing import Any
 
 import click
 
 from dromos.cli.sources import FLAGS
 
-__all__ = ["a_header", "in_words_of_the_command"]
+__all__ = ["NumberRange", "a_header", "in_words_of_the_command"]
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers, and nothing else: to click `nan` is below no limit and above none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number.
+
+        Raises:
+            click.BadParameter: If it is none, or not in the range.
+        """
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def in_words_of_the_command(message: str) -> str:

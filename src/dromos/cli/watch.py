@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from dromos.cli.flags import NumberRange
 from dromos.cli.told import leave, say, told
 from dromos.cli.watch_ask import Port, Unreachable, address
 from dromos.cli.watch_sessions import Round, with_rates
@@ -31,7 +32,7 @@ Show = Callable[[Round | None, str], None]
 @click.option("--plain", is_flag=True, help="Print plain lines, as into a pipe.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.2, 3600),
+    type=NumberRange(0.2, 3600),
     default=1.0,
     show_default=True,
     help="Seconds between two times.",
