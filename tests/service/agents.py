@@ -89,6 +89,14 @@ class Stuck(Agent):
                 await asyncio.sleep(60)
 
 
+class Slow(Agent):
+    """Takes its time over a message."""
+
+    async def on_message(self, message):
+        await asyncio.sleep(4)
+        tell("received", message)
+
+
 class InThread(Agent):
     """Does its work in a thread, which nothing can cancel."""
 

@@ -132,6 +132,28 @@ async def test_what_can_not_be_delivered_in_time_is_a_failure_that_is_said():
     assert "not everything that was sent was confirmed within 1.5 s" in it.told
 
 
+@pytest.mark.slow  # the time to drain passes, in which a handler is at work
+@pytest.mark.parametrize(
+    ("within", "expected", "said"),
+    [
+        ("10s", 0, "stopped"),
+        ("1500ms", 1, "the callbacks or the link of 'c-1' had not ended within 1.5 s"),
+    ],
+)
+async def test_a_handler_at_work_has_the_time_to_drain_and_no_more(within, expected, said):
+    env = {"DROMOS_DRAIN_TIMEOUT": within}
+    async with world(echo=True) as (gateway, far), agent("Slow", gateway, far, **env) as it:
+        await it.until_it_says("connected")
+        await far.wait_for(lambda: far.links[0].received)
+        await asyncio.sleep(0.2)  # for what comes back to reach the handler
+        it.signal(signal.SIGTERM)
+        status = await it.end()
+
+    assert expected == status
+    assert said in it.told
+    assert ("received hello" in it.lines) == (expected == 0)
+
+
 @pytest.mark.slow  # the whole time to drain passes
 @pytest.mark.parametrize(
     ("name", "holder"),
