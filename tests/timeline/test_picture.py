@@ -198,6 +198,21 @@ def test_gaps_too_near_to_each_other_for_a_number_each_share_one():
     assert 400 == sum(map(int, numbers))
 
 
+def test_a_gap_in_which_nothing_failed_has_its_wait_and_no_label():
+    disconnected = line("disconnected", 2, error="gone")
+    made = picture(
+        *opened(1, 1),
+        lost(1, 2),
+        disconnected,
+        line("retry_scheduled", 2, delay=1.0, failures=0, error="gone"),
+        *opened(2, 4),
+    )
+
+    assert [] == said_of_attempts(made)
+    told = [getattr(shape, "told", "") for shape in made.shapes]
+    assert "waits 1.0 s for the next attempt" in told
+
+
 def test_attempts_that_fail_before_the_first_link_are_counted_together():
     lines = [line("attempt_failed", at, error="x", status=503) for at in (1, 10, 20, 30)]
 

@@ -84,8 +84,8 @@ def _failures(track: Track, axis: Axis, y: float) -> Iterator[Shape]:
 def _labels(groups: Sequence[_Group], axis: Axis, y: float) -> Iterator[Shape]:
     """Yield what failed above the first cross of each group, as long as there is room."""
     taken = axis.left - 5
-    ends = [*(group.x - 4 for group in groups[1:]), axis.right]
-    for group, end in zip(groups, ends, strict=True):
+    ends = (*(group.x - 4 for group in groups[1:]), axis.right)
+    for group, end in zip(groups, ends, strict=False):  # without groups one end is left over
         for text in group.texts():
             width = text_width(text, 11) + 6
             left = min(group.x - 4, axis.right - width)
