@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dromos._core.commands import InLine, LeaveLine, StandInLine, TakeTurn
+from dromos._core.commands import InLine, StandInLine, TakeTurn
 
 __all__ = ["Turns"]
 
@@ -41,7 +41,7 @@ class Turns:
                 return replace(self, free=at + self.every)
             case StandInLine(at):
                 return replace(self, free=at + self.every, waiting=self.waiting + 1)
-            case LeaveLine(at):
+            case _:
                 left = self.waiting - 1
-                free = self.free if left else min(self.free, at + self.every)
+                free = self.free if left else min(self.free, command.at + self.every)
                 return replace(self, free=free, waiting=left)
