@@ -259,7 +259,7 @@ async def test_a_source_that_breaks_its_contract_is_a_finding(outcome):
         FileToken("/nonexistent/token"),
         FileToken("/"),
         Source(FileNotFoundError(2, "No such file or directory", "/nonexistent/key")),
-        Source(PermissionError(13, "Permission denied", "/root/key")),
+        Source(PermissionError(13, "Permission denied", "/nonexistent/key")),
     ],
     ids=["variable", "file", "folder", "provider's file", "provider's rights"],
 )
