@@ -317,16 +317,17 @@ async def test_the_overlap_is_the_time_in_which_both_links_were_open(
     assert lost.at - opened.at == seen.value("bridge_handover_overlap_seconds_sum") > 0
 
 
-async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
-    metrics: PrometheusMetrics, registry: Any
-) -> None:
+async def scraped(
+    metrics: PrometheusMetrics, registry: Any, message: str, counts: tuple[int, int]
+) -> list[Scrape]:
+    """Scrape while each of two links is open, after its end, and after that of the session."""
     stage = observed(metrics)
     stage.start()
     await until(lambda: stage.handler.sends)
     seen = []
-    for count in (3, 4):
+    for count in counts:
         for _ in range(count):
-            await stage.handler.sends[-1]("hello")
+            await stage.handler.sends[-1](message)
         await asyncio.sleep(1)
         seen.append(Scrape(registry))
         links = len(stage.handler.sends)
@@ -334,7 +335,13 @@ async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
         await until(lambda links=links: len(stage.handler.sends) > links)
         seen.append(Scrape(registry))
     await stage.cancel()
-    seen.append(Scrape(registry))
+    return [*seen, Scrape(registry)]
+
+
+async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
+    metrics: PrometheusMetrics, registry: Any
+) -> None:
+    seen = await scraped(metrics, registry, "hello", (3, 4))
 
     for direction in ("received", "sent"):
         counts = [one.value("bridge_messages_total", direction=direction) for one in seen]
@@ -344,20 +351,7 @@ async def test_messages_are_counted_while_the_link_is_open_and_never_fall(
 async def test_bytes_on_the_wire_are_counted_as_messages_are(
     metrics: PrometheusMetrics, registry: Any
 ) -> None:
-    stage = observed(metrics)
-    stage.start()
-    await until(lambda: stage.handler.sends)
-    seen = []
-    for _ in range(2):
-        await stage.handler.sends[-1]("x" * 1000)
-        await asyncio.sleep(1)
-        seen.append(Scrape(registry))
-        links = len(stage.handler.sends)
-        stage.far.drop()
-        await until(lambda links=links: len(stage.handler.sends) > links)
-        seen.append(Scrape(registry))
-    await stage.cancel()
-    seen.append(Scrape(registry))
+    seen = await scraped(metrics, registry, "x" * 1000, (1, 1))
 
     for direction in ("received", "sent"):
         counts = [one.value("bridge_message_bytes_total", direction=direction) for one in seen]
