@@ -62,6 +62,16 @@ def received(it: Stage) -> int:
     return sum(message == MESSAGE for link in it.dialer.links for message in link.far.received)
 
 
+async def backlog(it: Stage) -> asyncio.Task[None]:
+    """A session that has written more than the far side takes, which reads nothing."""
+    session = it.start()
+    await until(lambda: it.handler.sends)
+    it.far.stop_reading()
+    for _ in range(150):
+        it.handler.sends[0](MESSAGE)
+    return session
+
+
 async def drained(it: Stage, **options: Any) -> float:
     """Drain the bridge, and return how long that took."""
     began = asyncio.get_running_loop().time()
@@ -345,14 +355,9 @@ async def test_a_task_group_that_cancels_the_session_does_not_cut_it_short() -> 
 
 async def test_a_handler_that_closes_does_not_cut_it_short_and_its_code_is_sent() -> None:
     it = Stage(far_side=quiet)
-    session = it.start()
-    await until(lambda: it.handler.sends)
-    send = it.handler.sends[0]
-    it.far.stop_reading()
-    for _ in range(150):
-        send(MESSAGE)
+    session = await backlog(it)
     asyncio.get_running_loop().call_later(8, it.far.start_reading)
-    asyncio.get_running_loop().call_later(1, send.close, 4001, "bye")
+    asyncio.get_running_loop().call_later(1, it.handler.sends[0].close, 4001, "bye")
     await drained(it)
     await session
 
@@ -401,11 +406,7 @@ async def test_a_close_that_waits_for_a_drain_goes_on_when_that_is_cancelled(who
 
 async def test_a_session_that_is_cancelled_as_a_drain_begins_still_delivers() -> None:
     it = Stage(far_side=quiet)
-    it.start()
-    await until(lambda: it.handler.sends)
-    it.far.stop_reading()
-    for _ in range(150):
-        it.handler.sends[0](MESSAGE)
+    await backlog(it)
     asyncio.get_running_loop().call_later(8, it.far.start_reading)
     draining = asyncio.create_task(drained(it))
     await asyncio.sleep(0)  # it has begun, and looks again with what the cancellation changes
@@ -417,11 +418,7 @@ async def test_a_session_that_is_cancelled_as_a_drain_begins_still_delivers() ->
 
 async def test_a_session_cancelled_twice_in_a_drain_ends_at_once_and_says_goodbye() -> None:
     it = Stage(far_side=quiet)
-    it.start()
-    await until(lambda: it.handler.sends)
-    it.far.stop_reading()
-    for _ in range(150):
-        it.handler.sends[0](MESSAGE)
+    await backlog(it)
     draining = asyncio.create_task(drained(it))
     for _ in range(2):
         await asyncio.sleep(1)
