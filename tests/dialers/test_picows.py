@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import ssl
 import traceback
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.dialers.cancelling import cancel_a_dial, never_answer, open_sockets
 from tests.dialers.loopback import TEXT, Peer, close_frame, frame, serving, upgrade
 from tests.dialers.recorder import Recorder
 
@@ -20,11 +20,6 @@ from dromos.interfaces import Limits
 from dromos.model import Handshake
 
 CANARY = "canary-5f0c-secret"
-
-
-def open_sockets() -> int:
-    names = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
-    return sum(os.path.islink(name) and os.readlink(name).startswith("socket:") for name in names)
 
 
 @pytest.fixture(autouse=True)
@@ -674,25 +669,10 @@ async def test_tls_to_a_server_without_it_fails() -> None:
 async def test_a_dial_can_be_cancelled_at_every_stage(
     tls: bool, turns: int, authority: trustme.CA
 ) -> None:
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.ended()
-
     context = server_context(authority, "127.0.0.1") if tls else None
     dialer = PicowsDialer(ssl=client_context(authority))
-    async with serving(serve, tls=context) as port:
-        before = open_sockets()
-        handshake = Handshake(url=f"{'wss' if tls else 'ws'}://127.0.0.1:{port}")
-        dial = asyncio.create_task(dialer.dial(handshake, Recorder(), Limits()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        dial.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dial
-        assert [] == [t for t in asyncio.all_tasks() if "connect" in t.get_name()]
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert open_sockets() <= before + 1, "at most the server's end is left"
+    async with serving(never_answer, tls=context) as port:
+        await cancel_a_dial(dialer, f"{'wss' if tls else 'ws'}://127.0.0.1:{port}", turns)
 
 
 async def test_a_cancelled_tls_handshake_that_hangs_leaves_no_socket(

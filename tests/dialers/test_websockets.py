@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.dialers.cancelling import cancel_a_dial, never_answer, open_sockets
 from tests.dialers.contract import LinkContract
 from tests.dialers.loopback import (
     BINARY,
@@ -35,7 +36,6 @@ from tests.dialers.test_picows import (
     SECRET_HANDSHAKE_ANSWERS,
     client_context,
     everything_about,
-    open_sockets,
     server_context,
     spoilt,
 )
@@ -582,27 +582,14 @@ async def test_an_open_link_logs_nothing(caplog: pytest.LogCaptureFixture) -> No
 async def test_a_dial_can_be_cancelled_at_every_stage(
     way: str, turns: int, authority: trustme.CA
 ) -> None:
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.ended()
-
     context = server_context(authority, "127.0.0.1") if way == "tls" else None
-    async with serving(serve, tls=context) as port:
-        before = open_sockets()
+    async with serving(never_answer, tls=context) as port:
         dialer = WebsocketsDialer(
             ssl=client_context(authority),
             proxy=f"{way}://127.0.0.1:{port}" if way in ("http", "socks5") else None,
         )
-        handshake = Handshake(url=f"{'wss' if way == 'tls' else 'ws'}://127.0.0.1:{port}")
-        dial = asyncio.create_task(dialer.dial(handshake, Recorder(), Limits()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        dial.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dial
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert open_sockets() <= before + 1, "at most the server's end is left"
+        url = f"{'wss' if way == 'tls' else 'ws'}://127.0.0.1:{port}"
+        await cancel_a_dial(dialer, url, turns)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -611,27 +598,13 @@ async def test_a_cancelled_dial_leaves_nothing_for_the_loop_to_complain_about(
     tls: bool, turns: int, authority: trustme.CA
 ) -> None:
     """An upgrade that nobody waits for any more fails all the same, as its connection ends."""
-
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.ended()
-
     context = server_context(authority, "127.0.0.1") if tls else None
     complaints: list[Any] = []
-    async with serving(serve, tls=context) as port:
-        handshake = Handshake(url=f"{'wss' if tls else 'ws'}://127.0.0.1:{port}")
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
+    async with serving(never_answer, tls=context) as port:
         dialer = WebsocketsDialer(ssl=client_context(authority))
-        dial = asyncio.create_task(dialer.dial(handshake, Recorder(), Limits()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: complaints.append(context["message"]))
-        dial.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dial
-        del dial
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await cancel_a_dial(dialer, f"{'wss' if tls else 'ws'}://127.0.0.1:{port}", turns)
         gc.collect()
 
     # That the server misses its client amid TLS is the server's.

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import trustme
+from tests.dialers.cancelling import cancel_a_dial, never_answer
 from tests.dialers.contract import LinkContract
 from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame, serving
 from tests.dialers.recorder import Recorder
 from tests.dialers.socket_far import Far
-from tests.dialers.test_picows import client_context, open_sockets, server_context
+from tests.dialers.test_picows import client_context, server_context
 from tests.dialers.test_picows_link import PicowsWorld
 from tests.dialers.test_websockets import WebsocketsWorld
 
@@ -68,19 +69,5 @@ async def test_a_link_over_tls_works_as_any_other(dialer: Any) -> None:
 @DIALERS
 @pytest.mark.parametrize("turns", [*range(8), 12, 20])
 async def test_a_cancelled_dial_leaves_no_socket(dialer: Any, turns: int) -> None:
-    async def serve(peer: Peer) -> None:
-        await peer.read_request()
-        await peer.ended()
-
-    async with serving(serve) as port:
-        before = open_sockets()
-        handshake = Handshake(url=f"ws://127.0.0.1:{port}")
-        dial = asyncio.create_task(dialer().dial(handshake, Recorder(), Limits()))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        dial.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await dial
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert open_sockets() <= before + 1, "at most the server's end is left"
+    async with serving(never_answer) as port:
+        await cancel_a_dial(dialer(), f"ws://127.0.0.1:{port}", turns)
