@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import inspect
 import logging
 import random  # noqa: TID251 - from here chance is handed to whoever needs it
 import time
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, Unpack
 
 from dromos import auth
+from dromos._calls import is_async
 from dromos._core.policy import Policy
 from dromos._core.verdict import Stage, judge
 from dromos._driver import (
@@ -734,8 +734,7 @@ def _check_part(name: str, part: object, *methods: str) -> None:
 def _check_observer(name: str, observer: object) -> None:
     if not callable(observer):
         raise TypeError(f"{name} must be callable, not {type(observer).__name__}")
-    call = getattr(observer, "__call__", None)  # noqa: B004 - what it is, not whether it is
-    if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(call):
+    if is_async(observer):
         raise TypeError(f"{name} must be a plain function, not async def: nobody awaits it")
 
 

@@ -257,6 +257,11 @@ def test_what_can_t_be_sent_is_refused(changed: dict[str, Any], message: str):
 # --- Registering ----------------------------------------------------------------------------------
 
 
+class Asynchronous:
+    async def __call__(self, handshake: Handshake, token: Token, now: float) -> Handshake:
+        return handshake
+
+
 async def asynchronous(handshake: Handshake, token: Token, now: float) -> Handshake:
     return handshake
 
@@ -268,6 +273,7 @@ async def asynchronous(handshake: Handshake, token: Token, now: float) -> Handsh
         ("", len, ValueError),
         ("x", 3, TypeError),
         ("x", asynchronous, TypeError),
+        ("x", Asynchronous(), TypeError),
     ],
 )
 def test_a_registration_that_can_t_be_right_is_refused(

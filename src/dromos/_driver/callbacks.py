@@ -1,11 +1,11 @@
 """The handler's methods, found and checked once."""
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
+from dromos._calls import is_async
 from dromos.errors import BridgeError
 from dromos.model import Message
 
@@ -69,7 +69,7 @@ class Callbacks:
         self.on_disconnect: Callback = getattr(handler, "on_disconnect")  # noqa: B009
         self.on_handover: Callback = _optional(handler, "on_handover") or self.on_connect
         self.on_token_refresh = _optional(handler, "on_token_refresh")
-        self.is_async = _is_async(self.on_message)
+        self.is_async = is_async(self.on_message)
         self.tap: Callable[[Message], bool] | None = None
         self.is_brimming: Callable[[], bool] | None = None
         self.awaits: Callable[[int], bool] | None = None
@@ -89,12 +89,6 @@ def _optional(handler: object, name: str) -> Callback | None:
     if not callable(method):
         raise TypeError(f"handler's {name} must be a method, not {type(method).__name__}")
     return method
-
-
-def _is_async(method: Callback) -> bool:
-    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
-        getattr(type(method), "__call__", None)  # noqa: B004 - an object with async __call__
-    )
 
 
 @contextmanager

@@ -5,10 +5,10 @@ gateway's configuration may name is limited: a header, a parameter, a cookie, a
 subprotocol or a message, never the target.
 """
 
-import inspect
 from pathlib import PurePath
 from typing import Final
 
+from dromos._calls import is_async
 from dromos.auth._checks import problem
 from dromos.auth._claims import claims_in
 from dromos.auth._values import shown
@@ -89,7 +89,7 @@ def register(name: str, function: AuthFunction) -> None:
         raise ValueError("name must not be empty")
     if not callable(function):
         raise TypeError(f"function must be callable, not {type(function).__name__}")
-    if inspect.iscoroutinefunction(function):
+    if is_async(function):
         raise TypeError("function must not be async: what it needs is in the token")
     _strategies[name] = function
 

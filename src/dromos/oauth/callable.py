@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from dromos._calls import is_async
 from dromos.errors import TokenError
 from dromos.model import AuthStrategy, Seconds, Token, seconds
 from dromos.oauth._thread import OneThread
@@ -73,7 +74,7 @@ class CallableToken:
         self.per_connection: Final = _takes_id(function)
         self._function: Final = cast("Callable[..., object]", function)
         self._name = str(getattr(function, "__qualname__", type(function).__qualname__))
-        self._is_async: Final = _is_async(function)
+        self._is_async: Final = is_async(function)
         self._thread: Final = OneThread(
             "dromos-token-function", deadline=seconds("timeout", timeout, above=0)
         )
@@ -147,9 +148,3 @@ def _takes_id(function: object) -> bool:
             continue
         return bool(arguments)
     raise TypeError("function must take nothing, or one argument: the connection id")
-
-
-def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 - an object with async __call__
-    )

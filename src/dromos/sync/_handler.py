@@ -6,10 +6,10 @@ from typing import Any, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from dromos import connection as aio
 from dromos import interfaces
+from dromos._calls import is_async
 from dromos.interfaces import Sendable
 from dromos.model import Message, Token
 from dromos.sync._loop import LoopThread
-from dromos.sync._mailbox import is_async
 
 __all__ = [
     "Callback",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from dromos.errors import BridgeError
 
-__all__ = ["Lane", "Mailbox", "is_async", "is_serving", "serving"]
+__all__ = ["Lane", "Mailbox", "is_serving", "serving"]
 
 
 class _Call:
@@ -205,10 +205,3 @@ def serving(*owners: "weakref.ref[Any]") -> Generator[None]:
 def is_serving(owner: object) -> bool:
     """Whether this thread calls functions on behalf of an owner, whose end would wait for it."""
     return any(reference() is owner for reference in _here.owners)
-
-
-def is_async(function: object) -> bool:
-    """Whether calling this is known to give a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(type(function), "__call__", None)  # noqa: B004 - an object with async __call__
-    )

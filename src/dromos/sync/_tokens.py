@@ -6,9 +6,10 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias, cast
 
+from dromos._calls import is_async
 from dromos.interfaces import TokenProvider, TokenSource
 from dromos.model import Token
-from dromos.sync._mailbox import Lane, is_async
+from dromos.sync._mailbox import Lane
 
 __all__ = ["PlainTokenProvider", "PlainTokenSource", "Tokens", "close_provider", "unblocking"]
 

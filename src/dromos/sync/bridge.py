@@ -5,6 +5,7 @@ import weakref
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from dromos._calls import is_async
 from dromos._driver.endpoint import Veiled
 from dromos._options import BridgeOptions, SessionOptions
 from dromos.bridge import Bridge as AsyncBridge
@@ -20,7 +21,7 @@ from dromos.sync._handler import (
     relay,
 )
 from dromos.sync._loop import Job, loop_thread
-from dromos.sync._mailbox import Lane, Mailbox, is_async, is_serving, serving
+from dromos.sync._mailbox import Lane, Mailbox, is_serving, serving
 from dromos.sync._tokens import Tokens, close_provider, unblocking
 from dromos.sync.connection import Connection
 

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
+from dromos._calls import is_async
 from dromos.interfaces import Handler
 
 __all__ = ["CALLBACKS", "timed"]
@@ -73,9 +74,4 @@ def _timed(
                 observe(now() - began)
 
     # The watchdog finds the user's code behind it, by `__wrapped__`.
-    return functools.update_wrapper(call_async if _is_async(method) else call, method, updated=())
-
-
-def _is_async(method: Callable[..., Any]) -> bool:
-    called = getattr(type(method), "__call__", None)  # noqa: B004 - of an object of the user's
-    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(called)
+    return functools.update_wrapper(call_async if is_async(method) else call, method, updated=())
