@@ -70,7 +70,10 @@ def test_no_line_holds_a_messages_content(kind: type[BridgeEvent]) -> None:
             TokenError("no", status=400, code="invalid_grant"),
             {"error_type": "TokenError", "status": 400, "code": "invalid_grant"},
         ),
-        (ConnectionClosed(code=1008), {"error_type": "ConnectionClosed", "code": 1008}),
+        (
+            ConnectionClosed(code=1008, by_peer=False),
+            {"error_type": "ConnectionClosed", "code": 1008, "by_peer": False},
+        ),
         (PermanentError("over"), {"error_type": "PermanentError", "error": "over"}),
         (ValueError(), {"error_type": "ValueError", "error": "ValueError"}),
     ],

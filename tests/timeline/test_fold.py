@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dromos import ConnectionClosed
+from dromos.telemetry.facts import error_facts
 from dromos.timeline import read
 from dromos.timeline.entry import LATEST
 from dromos.timeline.picture import draw
@@ -270,7 +271,7 @@ GONE = ConnectionClosed(code=1006, by_peer=False)
 def drained(*, code=1006, unconfirmed=22_465, **facts):
     """A session that is drained: its only link is let go, and ends so."""
     end = lost(1, 660, released=True, code=code, lived=659.0)
-    facts = {"error": str(ConnectionClosed(code=code, by_peer=code == 1011))} | facts
+    facts = error_facts(ConnectionClosed(code=code, by_peer=code == 1011)) | facts
     return [
         line("session_started"),
         *opened(1, 1),

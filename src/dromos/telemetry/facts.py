@@ -43,11 +43,11 @@ NAMES: Final[dict[type[BridgeEvent], str]] = {
 SAMPLED: Final = "bridge.sampled"
 """The name of a line that is no event: what a session looked like when somebody asked."""
 
-_NUMBERS: Final = ("code", "status", "retry_after")
+_KNOWN: Final = ("code", "by_peer", "status", "retry_after")
 """What an error of ours may know besides its text."""
 
 MEMBERS: Final = frozenset(
-    {"error_type", *_NUMBERS, *(field.name for kind in NAMES for field in fields(kind))}
+    {"error_type", *_KNOWN, *(field.name for kind in NAMES for field in fields(kind))}
 )
 """Every name under which an event may tell something."""
 
@@ -69,7 +69,7 @@ def facts(event: BridgeEvent) -> dict[str, Any]:
 
 
 def error_facts(error: BaseException | None) -> dict[str, Any]:
-    """Return an error's text, its class, and `code`, `status` and `retry_after` where it has them.
+    """Return an error's text, its class, and what else it may know, where it does.
 
     Only an error of ours is asked for more than its text: nobody knows what else
     somebody else's would tell.
@@ -78,7 +78,7 @@ def error_facts(error: BaseException | None) -> dict[str, Any]:
         return {}
     told: dict[str, Any] = {"error": text_of(error), "error_type": type(error).__name__}
     if isinstance(error, BridgeError):
-        known = ((name, getattr(error, name, None)) for name in _NUMBERS)
+        known = ((name, getattr(error, name, None)) for name in _KNOWN)
         told |= {name: plain(value) for name, value in known if value is not None}
     return told
 

@@ -43,8 +43,8 @@ def write_events(out: TextOut) -> Callable[[BridgeEvent], None]:
 def as_record(event: BridgeEvent) -> dict[str, Any]:
     """Return an event as plain values: `event`, `at`, `connection_id`, `session`, and its own.
 
-    An error is its text; `error_type` is its class, and `code`, `status` and `retry_after`
-    are there where it has them.
+    An error is its text; `error_type` is its class, and `code`, `by_peer`, `status` and
+    `retry_after` are there where it has them.
     """
     return {"event": NAMES[type(event)], "at": plain(event.at), **facts(event)}
 

@@ -217,7 +217,8 @@ def _trace(msg: str, error: BaseException | None) -> BaseException | None:
 
 def _sentence(msg: str, told: dict[str, Any]) -> str:
     """Return an event's facts for people: on one line, but for where a callback was blocked."""
-    short = {name: value for name, value in told.items() if name != "stack"}
+    # Whose CLOSE it was is in the error's text as well.
+    short = {name: value for name, value in told.items() if name not in ("stack", "by_peer")}
     error = short.pop("error", None)
     words = [msg, *(f"{name}={_shown(value)}" for name, value in short.items())]
     if error is not None:

@@ -25,9 +25,6 @@ STEP: Final = 1.0
 
 WITHOUT_A_CLOSE: Final = 1006
 
-BY_US: Final = "link closed by us "
-"""How the text of a `ConnectionClosed` begins whose CLOSE was ours, and was answered."""
-
 
 class Story:
     """Everything that was told, session by session.
@@ -315,7 +312,7 @@ def _fate(span: LinkSpan, entry: Entry) -> Fate:
     is_dark = bool(entry.whole("unconfirmed"))
     if entry.whole("code") == WITHOUT_A_CLOSE:
         return "unanswered" if is_last or is_dark else "released"
-    has_crossed = not entry.text("error").startswith(BY_US)
+    has_crossed = entry.is_true("by_peer")
     return "unanswered" if is_last and is_dark and has_crossed else "released"
 
 
