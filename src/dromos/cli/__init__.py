@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main", "write_no_more"]
 
 CONFIGURATION: Final = 78
 """The exit status for what trying again can't mend: `EX_CONFIG` of sysexits.h."""
@@ -35,6 +35,13 @@ def main() -> None:
         if error.errno != errno.ENOSPC:
             raise
         print(f"dromos: the output can't be written: {error.strerror}", file=sys.stderr)
-        # What is still to be written fails again as Python ends, which would be another status.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_no_more()
         sys.exit(FAILED)
+
+
+def write_no_more() -> None:
+    """Let Python's own flush at its end succeed, where nobody takes what is still to be written.
+
+    It would complain otherwise, and end with another status.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,14 +1,14 @@
 """How a command ends: what it says of what went wrong, and its exit status."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Generator
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import click
 
 from dromos._outlook import is_hopeless
+from dromos.cli import INTERRUPTED, write_no_more
 from dromos.cli.flags import in_words_of_the_command
 from dromos.cli.sources import Misuse
 from dromos.cli.users_traceback import users_traceback
@@ -19,8 +19,6 @@ from dromos.errors import PermanentError, TokenError
 from dromos.service.outcome import CLEAN, CONFIGURATION, FAILED
 
 __all__ = ["CLEAN", "CONFIGURATION", "FAILED", "leave", "say", "told"]
-
-INTERRUPTED: Final = 130
 
 
 @contextlib.contextmanager
@@ -49,8 +47,7 @@ def told() -> Generator[None, None, None]:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; Python's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_no_more()  # whoever read it has gone
         sys.exit(FAILED)
 
 
