@@ -107,6 +107,7 @@ class Session:
         "_is_hurried",
         "_is_stop_due",
         "_lane",
+        "_lane_task",
         "_links",
         "_loop",
         "_next_link",
@@ -187,6 +188,7 @@ class Session:
         self._close_within = options.close_timeout
         self._outlet = Outlet(options, self.stop, self.emit)
         self._lane = Lane(callbacks, self, options.dedupe)
+        self._lane_task: asyncio.Task[None] | None = None
         self._callbacks = callbacks
         self._tally = Tally(has_outbox=options.outbox is not None)
         self._since = parts.wall()
@@ -200,14 +202,14 @@ class Session:
         Raises:
             PermanentError: If the session can't go on.
         """
+        self._parts.tokens.join(self.connection_id)
         self.emit(SessionStarted(endpoint=self._endpoint_name))
         end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
         error: Exception | None = None
         cancelled = False
         try:
-            self._lane.start(self._spawn).add_done_callback(self._lane_ended)
-            self._state, first = start(self._moment())
-            self._carry_out((self._state, first))
+            self._lane_task = self._lane.start(self._spawn)
+            self._carry_out(start(self._moment()))
             self._hear_all()  # somebody may have stopped it already
             error = await self._over
             if isinstance(error, InteractionRequired) and error.connection_id is None:
@@ -228,6 +230,7 @@ class Session:
                 await self._clean_up()
             finally:
                 end_watch()
+                self._parts.tokens.leave(self.connection_id)
                 self._close_outbox(error)
                 self.emit(SessionEnded(error=error, cancelled=cancelled))
                 self.note_end()
@@ -463,7 +466,7 @@ class Session:
             self._over.set_result(final)
         self._hurry_up()
 
-    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+    def _lane_ended(self) -> None:
         """Nobody else may end the lane: without it no callback would ever run again."""
         if self._state is not None and not self._over.done():
             self._crash(RuntimeError("the task that runs the callbacks has ended"))
@@ -869,6 +872,8 @@ class Session:
             self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash(error)
+        if task is self._lane_task:
+            self._lane_ended()
 
     def emit(self, event: BridgeEvent) -> None:
         """Tell the observers, and count."""
