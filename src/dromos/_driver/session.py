@@ -99,6 +99,7 @@ class Session:
         "_close_frame",
         "_close_within",
         "_deciding",
+        "_ended",
         "_endpoint_name",
         "_flush",
         "_gap_since",
@@ -125,8 +126,8 @@ class Session:
         "_turnstile",
         "_watchers",
         "connection_id",
-        "ended",
         "is_connected",
+        "is_over",
         "number",
     )
 
@@ -181,7 +182,8 @@ class Session:
         self._is_hurried = False
         self._is_stop_due = False
         self._hurry: asyncio.Future[None] | None = None
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.is_over = False
+        self._ended: asyncio.Future[None] | None = None
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
         self._flush: Flush | None = None
@@ -240,9 +242,19 @@ class Session:
 
     def note_end(self) -> None:
         """Note the end, once; of `run`'s task, if that was cancelled before its first step."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self.is_over:
+            self.is_over = True
             self._parts.forget(self.number)
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
+
+    def ended(self) -> asyncio.Future[None]:
+        """Return what is done once it is over: a future that is made for the first who asks."""
+        if self._ended is None:
+            self._ended = self._loop.create_future()
+            if self.is_over:
+                self._ended.set_result(None)
+        return self._ended
 
     def owns(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether a task is one of this session's, such as the one that runs its callbacks."""
@@ -330,7 +342,7 @@ class Session:
     @property
     def phase(self) -> SessionState:
         """Where it is, in a word."""
-        if self.ended.done():
+        if self.is_over:
             return "closed"
         if self.is_ending:
             return "closing"
@@ -588,10 +600,10 @@ class Session:
         """
         while (serving := self._outlet.record) is not None and record.handover:
             others = [each for each in self._links.values() if each.released and each.is_paused]
-            unread = [each.closed for each in others if each.link is not None and each.closed]
-            if not unread or serving.closed is None:
+            unread = [each.closed() for each in others if each.link is not None]
+            if not unread or serving.link is None:
                 return
-            await asyncio.wait([*unread, serving.closed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*unread, serving.closed()], return_when=asyncio.FIRST_COMPLETED)
 
     def dial_failed(self, record: LinkRecord) -> None:
         """A dial did not lead to a link; what that means is heard next."""
@@ -794,8 +806,8 @@ class Session:
 
     async def _settle(self) -> None:
         for record in list(self._links.values()):
-            if record.closed is not None:
-                await asyncio.shield(record.closed)
+            if record.link is not None:
+                await asyncio.shield(record.closed())
         await self._lane.drain()
 
     async def _close_now(self) -> None:
@@ -853,7 +865,7 @@ class Session:
             self._over.cancel()
 
     async def _wait_closed(self, records: list[LinkRecord], within: float) -> None:
-        closings = [record.closed for record in records if record.closed is not None]
+        closings = [record.closed() for record in records if record.link is not None]
         if closings:
             await asyncio.wait(closings, timeout=max(0.0, within))
 
