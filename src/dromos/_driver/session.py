@@ -170,7 +170,7 @@ class Session:
         self._state: State | None = None
         self._inbox: list[heard.Event] = []  # few at a time
         self._deciding = False
-        self._links: dict[int, LinkRecord] = {}
+        self._links: list[LinkRecord] = []  # one most of the time
         self._next_link = 1
         self._next_ticket = 1
         self._attempts = Attempts(self, endpoint=endpoint, options=options, parts=parts)
@@ -194,7 +194,7 @@ class Session:
         self._callbacks = callbacks
         self._tally = Tally(has_outbox=options.outbox is not None)
         self._since = parts.wall()
-        self._watchers: list[Watcher] = []
+        self._watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------ from outside
 
@@ -326,7 +326,7 @@ class Session:
     @property
     def records(self) -> Iterable[LinkRecord]:
         """Its links, those that are being let go included."""
-        return self._links.values()
+        return self._links
 
     @property
     def is_ending(self) -> bool:
@@ -377,11 +377,11 @@ class Session:
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
-        self._watchers.append(watcher)
+        self._watchers = (*self._watchers, watcher)
 
     def answered(self, link: int) -> None:
         """Note that no answer is to come on this link any more."""
-        record = self._links.get(link)
+        record = self._record(link)
         if record is not None:
             record.stop_lingering()
 
@@ -406,21 +406,21 @@ class Session:
     def traffic(self) -> tuple[int, int]:
         """Return how many messages came on the links that are open, and how many went."""
         received = sent = 0
-        for record in tuple(self._links.values()):
+        for record in tuple(self._links):
             received += record.received_now
             sent += record.pings.sent
         return received, sent
 
     def wire_bytes(self) -> list[WireBytes]:
         """Return what the wire has carried of each open link that tells."""
-        records = tuple(self._links.values())
+        records = tuple(self._links)
         return [told for record in records if (told := record.wire_bytes_now) is not None]
 
     def snapshot(self) -> Snapshot:
         """Return what the session looks like now."""
-        records = list(self._links.values())
+        records = list(self._links)
         serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
-        counted = self._tally.freeze()
+        counted = self._tally.counters
         step = state.step if isinstance(state, Open) else None
         received, sent = self.traffic()
         now, wall = self._loop.time(), self._parts.wall()
@@ -510,7 +510,7 @@ class Session:
                     self._over.set_result(error)
             case _:
                 # A link may have ended a moment ago; the news of it is in the inbox.
-                record = self._links.get(command.link)
+                record = self._record(command.link)
                 if record is not None:
                     self._perform_on(record, command)
 
@@ -533,7 +533,7 @@ class Session:
                 record.abort("given up")
             case do.Drop():
                 if record.link is None:  # an open one is forgotten when it has ended
-                    del self._links[record.number]
+                    self._links.remove(record)
                 self._forget_introduction(record)
                 record.drop()
 
@@ -582,15 +582,18 @@ class Session:
 
     def _start_dial(self, number: int, handover: bool) -> None:
         self._next_link = number + 1
-        for other in self._links.values():
+        for other in self._links:
             other.stop_lingering()  # two links are enough
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         if self._callbacks.tap is not None:
             record.tap = functools.partial(self._lane.tap, record)
         if self._outlet.record is not None:
             self._lane.begin_overlap(self._outlet.record)
-        self._links[number] = record
+        self._links.append(record)
         record.dial = self._spawn(self._attempts.dial(record), f"dial-{number}")
+
+    def _record(self, number: int) -> LinkRecord | None:
+        return next((record for record in self._links if record.number == number), None)
 
     async def wait_for_room(self, record: LinkRecord) -> None:
         """Wait while a link that we let go is still unread, and another one serves.
@@ -599,7 +602,7 @@ class Session:
         a bound on sockets, as the gate of the dials is: the core has decided already.
         """
         while (serving := self._outlet.record) is not None and record.handover:
-            others = [each for each in self._links.values() if each.released and each.is_paused]
+            others = [each for each in self._links if each.released and each.is_paused]
             unread = [each.closed() for each in others if each.link is not None]
             if not unread or serving.link is None:
                 return
@@ -607,7 +610,8 @@ class Session:
 
     def dial_failed(self, record: LinkRecord) -> None:
         """A dial did not lead to a link; what that means is heard next."""
-        self._links.pop(record.number, None)
+        if record in self._links:
+            self._links.remove(record)
         self._forget_successor(record)
 
     def _adopt(self, record: LinkRecord) -> None:
@@ -670,8 +674,9 @@ class Session:
         self._lane.link_ended(record)
         if record.is_unwanted:
             self._count_dropped(record)
-        if self._links.pop(record.number, None) is None:
+        if record not in self._links:
             return
+        self._links.remove(record)
         wire = record.wire_bytes
         self.emit(
             LinkLost(
@@ -805,7 +810,7 @@ class Session:
             self._hurry.set_result(None)
 
     async def _settle(self) -> None:
-        for record in list(self._links.values()):
+        for record in list(self._links):
             if record.link is not None:
                 await asyncio.shield(record.closed())
         await self._lane.drain()
@@ -814,7 +819,7 @@ class Session:
         """Close within `close_timeout`, whatever the handler and the far side do."""
         deadline = self._loop.time() + self._close_within
         self.hear(heard.StopRequested())
-        records = list(self._links.values())
+        records = list(self._links)
         for record in records:
             # All is released by now, unless it was a defect that ended the session.
             if not record.released:
@@ -851,7 +856,7 @@ class Session:
             self._timer = None
         self._state = None
         self._outlet.record = None
-        records = list(self._links.values())
+        records = list(self._links)
         for record in records:
             record.drop()
         tasks = list(self._tasks)
@@ -875,7 +880,7 @@ class Session:
         name = f"dromos-{self.number}-{name}"
         task = self._loop.create_task(coroutine, name=name, context=context)
         self._tasks.append(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(self._task_done, context=context)
         return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
