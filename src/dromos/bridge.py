@@ -572,7 +572,6 @@ class Bridge:
             number=self._numbers,
             connection_id=plan.connection_id,
             endpoint=plan.endpoint.endpoint,
-            endpoint_name=shown(plan.endpoint.endpoint),
             callbacks=plan.callbacks,
             policy=plan.policy,
             options=plan.limits,

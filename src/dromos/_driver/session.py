@@ -31,6 +31,7 @@ from dromos._core.states import (
 )
 from dromos._driver.attempts import Attempts
 from dromos._driver.callbacks import Callbacks
+from dromos._driver.endpoint import shown
 from dromos._driver.flush import Flush
 from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
@@ -100,7 +101,6 @@ class Session:
         "_close_within",
         "_deciding",
         "_ended",
-        "_endpoint_name",
         "_flush",
         "_gap_since",
         "_hurry",
@@ -137,7 +137,6 @@ class Session:
         number: int,
         connection_id: str,
         endpoint: Endpoint,
-        endpoint_name: str,
         callbacks: Callbacks,
         policy: Policy,
         options: Options,
@@ -150,7 +149,6 @@ class Session:
             number: Its number in the bridge.
             connection_id: What the source of tokens knows the connection by.
             endpoint: Where to dial.
-            endpoint_name: The same without secrets, to be shown.
             callbacks: The handler's methods.
             policy: What the core decides by.
             options: What the driver obeys by.
@@ -161,7 +159,6 @@ class Session:
         self.number = number
         self.connection_id = connection_id
         self.is_connected = False
-        self._endpoint_name = endpoint_name
         self._policy = policy
         self._options = options
         self._parts = parts
@@ -205,7 +202,7 @@ class Session:
             PermanentError: If the session can't go on.
         """
         self._parts.tokens.join(self.connection_id)
-        self.emit(SessionStarted(endpoint=self._endpoint_name))
+        self.emit(SessionStarted(endpoint=shown(self._attempts.endpoint)))
         end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
         error: Exception | None = None
         cancelled = False
@@ -428,7 +425,7 @@ class Session:
         return Snapshot(
             connection_id=self.connection_id,
             session=self.number,
-            endpoint=self._endpoint_name,
+            endpoint=shown(self._attempts.endpoint),
             state=self.phase,
             since=self._since,
             link=None if serving is None else serving.number,

@@ -53,8 +53,8 @@ class _Watch:
     names: dict[CodeType, str]
     receivers: tuple[object, ...]
 
-    def end(self) -> None:
-        """Watch it no more."""
+    def __call__(self) -> None:
+        """End it."""
         self.dog.end(self)
 
     def is_of(self, receiver: object, code: CodeType) -> bool:
@@ -209,7 +209,7 @@ class Watchdog:
             watch = _Watch(self, pulse, blocked, pulse.shared(names), receivers)
             pulse.watches.append(watch)
             self._start()
-        return watch.end
+        return watch
 
     def end(self, watch: _Watch) -> None:
         """End a watch; a second time does nothing."""
