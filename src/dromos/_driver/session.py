@@ -546,16 +546,25 @@ class Session:
         )
 
     def _arm(self) -> None:
-        """Set the one timer to when the core wants to hear of the time."""
+        """Set the one timer to when the core wants to hear of the time, or leave it sooner.
+
+        The core may be told of the time too soon, and a timer that is cancelled stays in the
+        loop's heap until its time.
+        """
+        if self._state is None or isinstance(self._state, Stopped):
+            self._disarm()
+            return
+        at = wake_at(self._state, self._policy, self._moment())
+        soon = self._loop.time() + LONGEST_SLEEP
+        at = soon if at is None else min(at, soon)
+        if self._timer is None or at < self._timer.when():
+            self._disarm()
+            self._timer = self._loop.call_at(at, self._wake)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._state is None or isinstance(self._state, Stopped):
-            return
-        now = self._loop.time()
-        at = wake_at(self._state, self._policy, self._moment())
-        soon = now + LONGEST_SLEEP
-        self._timer = self._loop.call_at(soon if at is None else min(at, soon), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -848,9 +857,7 @@ class Session:
 
     async def _clean_up(self) -> None:
         """Leave nothing behind: no task, no timer, no socket."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         self._state = None
         self._outlet.record = None
         records = list(self._links)
