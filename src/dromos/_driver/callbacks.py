@@ -9,7 +9,7 @@ from dromos._calls import is_async
 from dromos.errors import BridgeError
 from dromos.model import Message
 
-__all__ = ["Callback", "Callbacks", "stray", "stray_cancellation"]
+__all__ = ["Callback", "Callbacks", "heard_from", "stray", "stray_cancellation"]
 
 Callback: TypeAlias = Callable[..., Awaitable[Any] | Any]
 
@@ -116,6 +116,15 @@ def stray(error: asyncio.CancelledError, who: str) -> BridgeError:
     task = asyncio.current_task()
     if task is None or task.cancelling():
         raise error
+    return _from_within(error, who)
+
+
+def heard_from(error: BaseException, who: str) -> Exception:
+    """Return what a callback raised while no task of ours ran, for those who are told of it."""
+    return error if isinstance(error, Exception) else _from_within(error, who)
+
+
+def _from_within(error: BaseException, who: str) -> BridgeError:
     heard = BridgeError(f"{who} was cancelled from within")
     heard.__cause__ = error
     return heard

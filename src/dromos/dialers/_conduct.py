@@ -34,9 +34,11 @@ SLOTS: Final = (
     "_clean",
     "_deaf",
     "_deliver",
+    "_done",
     "_end",
     "_in_messages",
     "_last_ping",
+    "_left",
     "_limits",
     "_linger",
     "_listener",
@@ -86,9 +88,11 @@ class Conduct(ABC):
     _clean: Callable[[str], str]
     _deaf: bool
     _deliver: Callable[[Message], Any]
+    _done: object
     _end: tuple[int, str, bool] | None
     _in_messages: bool
     _last_ping: bytes | None
+    _left: Callable[[Any], None]
     _limits: Limits
     _linger: asyncio.TimerHandle | None
     _listener: LinkListener
@@ -104,10 +108,10 @@ class Conduct(ABC):
     _writing_paused: bool
 
     def _begin(self, listener: LinkListener, limits: Limits, clean: Callable[[str], str]) -> None:
-        self._deliver = listener.on_message
+        self._listener = listener
+        self._deliver, self._done, self._left = listener.on_message, None, listener.on_result
         self._clean = clean
         self.received = 0
-        self._listener = listener
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         # True while a frame may be a whole message: nothing is half assembled,
@@ -158,7 +162,7 @@ class Conduct(ABC):
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
-        self._deliver = take
+        self._deliver, self._done, self._left = take, None, self._listener.on_result
 
     def ping(self, payload: bytes, /) -> None:
         """Write a PING of up to 125 bytes; nothing where `send` would raise `NotConnected`.
@@ -319,8 +323,8 @@ class Conduct(ABC):
         except (Exception, asyncio.CancelledError) as error:
             self._tell(self._listener.on_deliver_failed, error)
         else:
-            if result is not None:
-                self._tell(self._listener.on_result, result)
+            if result is not self._done:
+                self._tell(self._left, result)
 
     def _report_end(self) -> None:
         """Report the end, once; after `dial` has returned if that is still to come."""

@@ -432,11 +432,11 @@ class MemoryLink:
     def __init__(
         self, listener: LinkListener, limits: Limits, *, latency: float, window: int
     ) -> None:
-        self._deliver: Callable[[Message], Any] = listener.on_message
         self.received = 0
         self.is_reading = True
         self._loop = asyncio.get_running_loop()
         self._listener = listener
+        self.deliver_to(listener.on_message)
         self._limits = limits
         self._buffer = _Buffer(window)
         self._inbox: deque[_Item] = deque()
@@ -470,6 +470,21 @@ class MemoryLink:
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
         self._deliver = take
+        self._within: Callable[[Callable[[int], None], int], None] | None = None
+        self._done: object = None
+        self._left: Callable[[Any], None] = self._listener.on_result
+
+    def deliver_reads_to(
+        self,
+        take: Callable[[Message], Any],
+        /,
+        *,
+        within: Callable[[Callable[[int], None], int], None],
+        done: object,
+        left: Callable[[Any], None],
+    ) -> None:
+        """The same, with `within` around what arrives together: see `interfaces.Link`."""
+        self._deliver, self._within, self._done, self._left = take, within, done, left
 
     def idle_for(self) -> float:
         """Seconds since any data arrived, by the loop's clock."""
@@ -548,6 +563,13 @@ class MemoryLink:
             self._listener.on_pause_writing()
 
     def _read(self) -> None:
+        size = sum(size for _, _, size in self._inbox)
+        if self._within is None or not self._inbox or not self.is_reading:
+            self._take_inbox(size)
+        else:
+            self._within(self._take_inbox, size)
+
+    def _take_inbox(self, _: int) -> None:
         while self._inbox and self.is_reading and not self._over:
             what, value, size = self._inbox.popleft()
             self.far.taken(size)
@@ -579,8 +601,8 @@ class MemoryLink:
             except (Exception, asyncio.CancelledError) as error:
                 self._listener.on_deliver_failed(error)
             else:
-                if result is not None:
-                    self._listener.on_result(result)
+                if result is not self._done:
+                    self._left(result)
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
