@@ -201,7 +201,7 @@ class WireBytes(NamedTuple):
 class Link(Protocol):
     """One open WebSocket.
 
-    Two more are looked for and may be left out.
+    Three more are looked for and may be left out.
 
     `wire_bytes() -> WireBytes | None`, which another thread may ask as well, and None is for a
     platform that does not know.  It is asked for the last time in `LinkListener.on_closed`.
@@ -212,6 +212,10 @@ class Link(Protocol):
     place of `LinkListener.on_result` with what `take` returns unless that is `done`.  So what
     many small messages have in common is done once for all that came together.  It lasts until
     `deliver_to`, which may be called in the middle of a read.
+
+    `write(opcode, message, /)` is `send` for a str, with opcode 1, and for bytes, with opcode 2
+    (RFC 6455, 11.8); it raises `RuntimeError` from another thread than the event loop's.  It is
+    looked up for each message, so a link may replace it by something that refuses.
     """
 
     @property

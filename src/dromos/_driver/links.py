@@ -53,6 +53,8 @@ class Owner(Protocol):
 
     def pinged(self, record: "LinkRecord") -> None: ...
 
+    def unwritable(self, record: "LinkRecord") -> None: ...
+
     def writable(self, record: "LinkRecord") -> None: ...
 
 
@@ -470,6 +472,7 @@ class LinkRecord:
     def on_pause_writing(self) -> None:
         """Begin to watch for progress."""
         self.writing.block()
+        self._owner.unwritable(self)
 
     def on_resume_writing(self) -> None:
         """Let those who wait go on."""

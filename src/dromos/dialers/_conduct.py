@@ -192,7 +192,7 @@ class Conduct(ABC):
             self._answer_close()
         elif self._sent_close is None and self._end is None and self._over is None:
             reason = shortened(reason)
-            self._write = refuse
+            self._write_no_more()
             self._send_close(code, reason)
             self._sent_close = code, reason
 
@@ -258,6 +258,9 @@ class Conduct(ABC):
         self._in_messages = True
         self._deliver_whole(message)
 
+    def _write_no_more(self) -> None:
+        self._write = refuse
+
     def _answer(self, payload: bytes) -> None:
         # RFC 6455, 5.5.3: of several pings the last may be answered alone.  A peer that
         # pings and does not read must not fill our memory with answers.
@@ -289,7 +292,7 @@ class Conduct(ABC):
     def _go_away(self, code: int, reason: str) -> None:
         """Leave the CLOSE unanswered (RFC 6455, 5.5.1: as soon as practical), and tell."""
         self._stop_listening()
-        self._write = refuse
+        self._write_no_more()
         self._unanswered = True
         error = ConnectionClosed(code=code, reason=reason, by_peer=True)
         self._tell(self._listener.on_going_away, error)
@@ -332,7 +335,7 @@ class Conduct(ABC):
             self._linger.cancel()
         code, reason, by_peer = self._end or self._unexplained_end()
         self._stop_listening()
-        self._write = refuse
+        self._write_no_more()
         self._over = ConnectionClosed(code=code, reason=reason, by_peer=by_peer)
         if self._opened:
             self._tell(self._listener.on_closed, self._over)

@@ -30,7 +30,9 @@ class PicowsLink(Conduct, WSListener):
     `Conduct` says what it reports as the end.
     """
 
-    __slots__ = (*SLOTS, "_frames", "_log", "_reads", "_sampled", "_transport")
+    __slots__ = (*SLOTS, "_frames", "_log", "_reads", "_sampled", "_transport", "write")
+
+    write: Callable[..., Any]
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class PicowsLink(Conduct, WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Take the transport."""
         self._transport = transport
-        self._write = transport.send
+        self._write = self.write = transport.send
         self._wire = transport.underlying_transport
         self._socket = self._wire.get_extra_info("socket")
         # picows keeps both for as long as the link; nobody asks, and one holds the credentials.
@@ -163,7 +165,7 @@ class PicowsLink(Conduct, WSListener):
         if self._over is None:
             self._end = self._end or (1006, "aborted", False)
             self._stop_listening()
-            self._write = refuse
+            self._write_no_more()
             self._transport.disconnect(graceful=False)
 
     # What only this file calls
@@ -179,9 +181,12 @@ class PicowsLink(Conduct, WSListener):
         elif self._over is None and self._linger is None:
             super().pause_reading()
             self._paused = False  # so that nothing resumes
-            self._write = refuse
+            self._write_no_more()
             # picows sends its CLOSE only after this line of its log.
             self._loop.call_soon(self._disconnect)
+
+    def _write_no_more(self) -> None:
+        self._write = self.write = refuse
 
     def _intercept(self) -> Reads:
         """Stand between the transport and picows' protocol, from the next read on."""
@@ -231,7 +236,7 @@ class PicowsLink(Conduct, WSListener):
         would leave the driver with a link that looks open and takes messages for nothing.
         """
         if self._linger is None and self._over is None:
-            self._write = refuse
+            self._write_no_more()
             self._transport.disconnect()  # with TLS it says goodbye
             written = self._wire.get_write_buffer_size() == 0
             self._linger = self._loop.call_later(

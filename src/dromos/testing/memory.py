@@ -17,6 +17,7 @@ so a test on a virtual clock takes no time.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
@@ -435,6 +436,7 @@ class MemoryLink:
         self.received = 0
         self.is_reading = True
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._listener = listener
         self.deliver_to(listener.on_message)
         self._limits = limits
@@ -500,6 +502,12 @@ class MemoryLink:
         if self._mute:
             raise NotConnected
         self._put("message", value, len(value.encode() if isinstance(value, str) else value))
+
+    def write(self, opcode: int, message: str | bytes, /) -> None:
+        """The same for what needs no look at its type: see `interfaces.Link`."""
+        if get_ident() != self._thread:
+            raise RuntimeError("write was called from another thread than the event loop's")
+        self.send(message)
 
     def ping(self, payload: bytes, /) -> None:
         """Write a PING of up to 125 bytes; nothing where `send` would raise `NotConnected`."""
