@@ -631,8 +631,45 @@ class LinkContract:
             await world.dialer.dial(world.handshake, Recorder(), Limits())
 
 
-class ReadsContract(LinkContract):
-    """What links do that know where a read begins and ends."""
+class QuickContract(LinkContract):
+    """What links do that can `write` without a look at the message."""
+
+    async def test_write_writes_text_and_bytes(self, open: Open) -> None:
+        link, _, far = await open()
+        write: Any = getattr(link, "write")  # noqa: B009 - a link may be without
+
+        write(1, "grüße ✓")
+        write(2, b"bytes")
+
+        assert ["grüße ✓", b"bytes"] == [await far.receive(), await far.receive()]
+
+    @pytest.mark.parametrize("end", ["close", "abort"])
+    async def test_write_refuses_where_send_does(self, open: Open, end: str) -> None:
+        link, recorder, _ = await open()
+        getattr(link, end)()
+        for _ in range(2):
+            with pytest.raises(NotConnected):
+                getattr(link, "write")(1, "too late")  # noqa: B009
+            await recorder.closed()
+
+    async def test_write_refuses_once_the_far_side_goes_away(self, open: Open) -> None:
+        link, recorder, far = await open()
+        far.close(1001)
+        await recorder.first("going_away")
+        with pytest.raises(NotConnected):
+            getattr(link, "write")(1, "too late")  # noqa: B009
+
+    async def test_write_refuses_another_thread(self, open: Open) -> None:
+        link, _, far = await open()
+        with pytest.raises(RuntimeError):
+            await asyncio.to_thread(getattr(link, "write"), 1, "from elsewhere")  # noqa: B009
+        link.send("from here")
+
+        assert "from here" == await far.receive()
+
+
+class ReadsContract(QuickContract):
+    """What links do that also know where a read begins and ends."""
 
     @pytest.mark.parametrize("fragments", [1, 3])
     async def test_messages_are_taken_within_their_read(self, open: Open, fragments: int) -> None:
