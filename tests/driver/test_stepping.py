@@ -14,6 +14,7 @@ from dromos._driver.stepping import DONE, Stepper
 from dromos.model import Message
 
 raised: list[BaseException] = []
+held: list[bool] = []
 
 
 def note(error: BaseException) -> None:
@@ -30,10 +31,12 @@ async def stepper(
 ) -> AsyncIterator[Stepper]:
     """One whose task rests meanwhile."""
     raised.clear()
+    held.clear()
     task = asyncio.ensure_future(asyncio.Event().wait())
     await asyncio.sleep(0)
     try:
-        yield Stepper(task, contextvars.copy_context(), on_message, fail)
+        context = contextvars.copy_context()
+        yield Stepper(task, context, on_message, fail=fail, hold=lambda: held.append(True))
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -65,24 +68,45 @@ async def test_it_is_the_task_while_it_steps_and_not_afterwards() -> None:
         assert [it._task] == seen
 
 
-async def test_between_enter_and_exit_it_takes_any_number() -> None:
+async def test_within_one_read_it_takes_any_number() -> None:
     seen: list[Message] = []
 
     async def look(message: Message) -> None:
         assert asyncio.current_task() is it._task
         seen.append(message)
 
-    def three() -> list[object]:
-        assert it.enter()
-        try:
-            return [it.take(message) for message in ("a", b"b", "c")]
-        finally:
-            it.exit()
+    def read(size: int) -> None:
+        results.extend(it.take(message) for message in ("a", b"b", "c")[:size])
 
+    results: list[object] = []
     async with stepper(look) as it:
-        assert [DONE, DONE, DONE] == await in_a_callback(three)
-        assert not it.enter()  # the test's own task is at work
+        await in_a_callback(lambda: it.within(read, 3))
+        assert await in_a_callback(asyncio.current_task) is None
+    assert [DONE, DONE, DONE] == results
     assert ["a", b"b", "c"] == seen
+    assert [] == held
+
+
+async def test_it_is_no_task_while_another_one_is_at_work() -> None:
+    async def nothing(message: Message) -> None: ...
+
+    sizes: list[int] = []
+    async with stepper(nothing) as it:
+        it.within(sizes.append, 3)  # the test's own task
+    assert [True] == held
+    assert [3] == sizes
+
+
+async def test_it_is_the_task_no_more_after_a_read_that_raises() -> None:
+    async def nothing(message: Message) -> None: ...
+
+    def read(size: int) -> None:
+        raise SystemExit
+
+    async with stepper(nothing) as it:
+        with pytest.raises(RuntimeError, match="SystemExit"):
+            await in_a_callback(lambda: it.within(read, 1))
+        assert await in_a_callback(asyncio.current_task) is None
 
 
 async def test_what_waits_without_a_future_is_told_from_what_is_done() -> None:

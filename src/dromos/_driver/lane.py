@@ -345,8 +345,8 @@ class Lane:
         elif not self._callbacks.is_async:
             record.deliver_directly(self._callbacks.on_message)
         elif at_rest and record.can_deliver_reads:
-            take = self._stepping().take
-            record.deliver_reads(take, within=self._step_through, done=DONE, left=self._leave)
+            it = self._stepping()
+            record.deliver_reads(it.take, within=it.within, done=DONE, left=self._leave)
         else:
             record.deliver_directly(self._stepping().begin)
 
@@ -357,21 +357,14 @@ class Lane:
         """
         if self._stepper is None:
             assert self._task is not None
-            on_message = self._callbacks.on_message
-            self._stepper = Stepper(self._task, self._context, on_message, self._step_failed)
+            self._stepper = Stepper(
+                self._task,
+                self._context,
+                self._callbacks.on_message,
+                fail=self._step_failed,
+                hold=self._hold,
+            )
         return self._stepper
-
-    def _step_through(self, read: Callable[[int], None], size: int) -> None:
-        """Let the link go through what it has read: each message is a step of the task."""
-        stepper = self._stepping()
-        if not stepper.enter():
-            self._hold()
-            read(size)
-            return
-        try:
-            read(size)
-        finally:
-            stepper.exit()
 
     def _step_failed(self, error: BaseException) -> None:
         """Tell what `on_message` raised before it waited."""

@@ -71,14 +71,26 @@ class Stepper:
     each, and three times as long.
     """
 
-    __slots__ = ("_context", "_fail", "_is_left", "_loop", "_on_message", "_run", "_task", "take")
+    __slots__ = (
+        "_context",
+        "_fail",
+        "_hold",
+        "_is_left",
+        "_loop",
+        "_on_message",
+        "_run",
+        "_task",
+        "take",
+    )
 
     def __init__(
         self,
         task: "Task[Any]",
         context: Context,
         on_message: Callable[[Message], object],
+        *,
         fail: Callable[[BaseException], None],
+        hold: Callable[[], None],
     ) -> None:
         """Be ready for a first message.
 
@@ -87,12 +99,14 @@ class Stepper:
             context: The task's.
             on_message: The callback, which may also be a `def` that returns an awaitable.
             fail: Called with what it raises before it waits.
+            hold: Called before a read while another task is at work: nothing may be taken.
         """
         self._task = task
         self._loop: AbstractEventLoop = task.get_loop()
         self._context = context
         self._on_message = _as_coroutine_function(on_message)
         self._fail = fail
+        self._hold = hold
         self.renew()
 
     def renew(self) -> None:
@@ -120,17 +134,18 @@ class Stepper:
             _leave_task(self._loop, self._task)
         return None if future is DONE else self.leave(future)
 
-    def enter(self) -> bool:
-        """Be the task until `exit`, for many a `take`; False if another task is at work."""
+    def within(self, read: Callable[[int], None], size: int) -> None:
+        """Be the task while a link goes through what it has read, and may `take` any number."""
         try:
             _enter_task(self._loop, self._task)
         except RuntimeError:
-            return False
-        return True
-
-    def exit(self) -> None:
-        """Be the task no more."""
-        _leave_task(self._loop, self._task)
+            self._hold()
+            read(size)
+            return
+        try:
+            read(size)
+        finally:
+            _leave_task(self._loop, self._task)
 
     def leave(self, future: object) -> Begun:
         """Return what is left of the last message, and be ready for a next one.
