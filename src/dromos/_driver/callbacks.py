@@ -25,10 +25,11 @@ class Callbacks:
         on_token_refresh: None where the handler has none.
         is_async: Whether `on_message` is known to be `async def`.
         tap: Sees each message before its turn, and takes it away if it returns True.
+        on_untapped: Both in one call, for a message whose turn is at once.
         is_brimming: Whether a queue of the handler's holds more than it should, although
             it was told that there would be no more.
         awaits: Whether an answer is still to come on the link with this number.
-        queued: How many messages wait in a queue of the handler's.  These four are None
+        queued: How many messages wait in a queue of the handler's.  These five are None
             for all handlers but a `Connection`.
     """
 
@@ -42,6 +43,7 @@ class Callbacks:
         "on_handover",
         "on_message",
         "on_token_refresh",
+        "on_untapped",
         "queued",
         "tap",
     )
@@ -71,6 +73,7 @@ class Callbacks:
         self.on_token_refresh = _optional(handler, "on_token_refresh")
         self.is_async = is_async(self.on_message)
         self.tap: Callable[[Message], bool] | None = None
+        self.on_untapped: Callback = self.on_message
         self.is_brimming: Callable[[], bool] | None = None
         self.awaits: Callable[[int], bool] | None = None
         self.queued: Callable[[], int] | None = None

@@ -340,10 +340,8 @@ class Lane:
             return
         if self._overlap is not None and self._overlap.is_on:
             record.deliver_directly(functools.partial(self._deliver_first, record))
-        elif self._callbacks.tap is not None:
-            record.deliver_directly(self._deliver_untapped)
         elif not self._callbacks.is_async:
-            record.deliver_directly(self._callbacks.on_message)
+            record.deliver_directly(self._callbacks.on_untapped)
         elif at_rest and record.can_deliver_reads:
             it = self._stepping()
             record.deliver_reads(it.take, within=it.within, done=DONE, left=self._leave)
@@ -386,17 +384,11 @@ class Lane:
         if record is not None:
             record.deliver_held()
 
-    def _deliver_untapped(self, message: Message) -> object:
-        tap = self._callbacks.tap
-        if tap is not None and tap(message):
-            return None
-        take = self._stepping().begin if self._callbacks.is_async else self._callbacks.on_message
-        return take(message)
-
     def _deliver_first(self, record: LinkRecord, message: Message) -> object:
         if not self._is_first(record, message):
             return None
-        return self._deliver_untapped(message)
+        take = self._stepping().begin if self._callbacks.is_async else self._callbacks.on_untapped
+        return take(message)
 
     def _is_first(self, record: LinkRecord, message: Message, *, waited: bool = False) -> bool:
         """Whether a message is no copy of one that came on the link before."""
