@@ -41,7 +41,7 @@ _PLAIN: Final = (
     Job(name="receive 16 KiB", work="receive", size=16 * 1024, count=10_000),
     Job(name="receive 1 MiB", work="receive", size=1024 * 1024, count=150),
     Job(name="send 256 B", work="send", size=256, count=40_000),
-    Job(name="send 16 KiB", work="send", size=16 * 1024, count=10_000),
+    Job(name="send 16 KiB", work="send", size=16 * 1024, count=4_000),
     Job(name="echo 256 B", work="echo", size=256, count=4_000),
 )
 

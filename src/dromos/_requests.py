@@ -24,11 +24,15 @@ class Request:
 
 
 class Requests:
-    """The requests that are pending."""
+    """The requests that are pending.
+
+    Attributes:
+        pending: By what correlates them, and by key; empty most of the time.
+    """
 
     def __init__(self, failed: Callable[[str, Exception], None]) -> None:
         self._failed = failed
-        self._pending: dict[Correlate, dict[Hashable, Request]] = {}
+        self.pending: dict[Correlate, dict[Hashable, Request]] = {}
 
     def begin(self, message: Message, correlate: Correlate) -> Request:
         """Enter a request.  Call `end` when it is over, whatever came of it.
@@ -40,25 +44,25 @@ class Requests:
         key = correlate(message)
         if key is None:
             raise ValueError("correlate returned None for the request: no answer could match it")
-        if key in self._pending.get(correlate, {}):
+        if key in self.pending.get(correlate, {}):
             raise ValueError("a request with this key is pending already")
         request = Request(correlate, key, asyncio.get_running_loop().create_future())
-        self._pending.setdefault(correlate, {})[key] = request
+        self.pending.setdefault(correlate, {})[key] = request
         return request
 
     def end(self, request: Request) -> None:
         """Forget a request, and leave nothing behind that the loop would complain about."""
-        waiting = self._pending[request.correlate]
+        waiting = self.pending[request.correlate]
         del waiting[request.key]
         if not waiting:
-            del self._pending[request.correlate]
+            del self.pending[request.correlate]
         if request.answer.done() and not request.answer.cancelled():
             request.answer.exception()
         request.answer.cancel()
 
     def take(self, message: Message) -> bool:
         """Settle the request that a message answers, if there is one."""
-        for correlate, waiting in list(self._pending.items()):
+        for correlate, waiting in list(self.pending.items()):
             try:
                 key = correlate(message)
                 request = None if key is None else waiting.get(key)
@@ -81,5 +85,5 @@ class Requests:
                 request.answer.set_exception(error)
 
     def _unanswered(self) -> list[Request]:
-        pending = (request for waiting in self._pending.values() for request in waiting.values())
+        pending = (request for waiting in self.pending.values() for request in waiting.values())
         return [request for request in pending if not request.answer.done()]

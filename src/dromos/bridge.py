@@ -25,6 +25,7 @@ from dromos._driver import (
     Turnstile,
     Unwatched,
     Watchdog,
+    done_future,
     end,
     the_watchdog,
 )
@@ -606,6 +607,7 @@ class Bridge:
             tick=self._tick,
             roll=self._random.random,
             watchdog=self._watchdog,
+            written=done_future(shared.loop),
         )
 
     def _check_endpoint(self, veiled: Veiled, allow_insecure: bool, *, depth: int) -> None:

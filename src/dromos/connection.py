@@ -98,6 +98,7 @@ class Connection:
         self.callbacks = Callbacks(face)
         self.callbacks.name = "Connection"
         self.callbacks.tap = self._requests.take
+        self.callbacks.on_untapped = self.arrived_untapped
         self.callbacks.is_brimming = lambda: self._inbox.is_brimming
         self.callbacks.awaits = self._requests.awaits
         self.callbacks.queued = lambda: len(self._inbox)
@@ -276,6 +277,13 @@ class Connection:
 
     def arrived(self, message: Message) -> None:
         """Keep a message until it is taken; the session calls this."""
+        if self._receive:
+            self._inbox.put(message)
+
+    def arrived_untapped(self, message: Message) -> None:
+        """The same for one that may be an answer; the session calls this."""
+        if self._requests.pending and self._requests.take(message):
+            return
         if self._receive:
             self._inbox.put(message)
 

@@ -201,9 +201,21 @@ class WireBytes(NamedTuple):
 class Link(Protocol):
     """One open WebSocket.
 
-    One more is looked for and may be left out: `wire_bytes() -> WireBytes | None`, which
-    another thread may ask as well, and None is for a platform that does not know.  It is
-    asked for the last time in `LinkListener.on_closed`.
+    Three more are looked for and may be left out.
+
+    `wire_bytes() -> WireBytes | None`, which another thread may ask as well, and None is for a
+    platform that does not know.  It is asked for the last time in `LinkListener.on_closed`.
+
+    `deliver_reads_to(take, /, *, within, done, left)` is `deliver_to` for a link that knows
+    where a read from its socket begins and ends.  It calls `within(read, size)` once for each,
+    in place of `read(size)`, which takes the messages of those bytes; and `left(result)` in
+    place of `LinkListener.on_result` with what `take` returns unless that is `done`.  So what
+    many small messages have in common is done once for all that came together.  It lasts until
+    `deliver_to`, which may be called in the middle of a read.
+
+    `write(opcode, message, /)` is `send` for a str, with opcode 1, and for bytes, with opcode 2
+    (RFC 6455, 11.8); it raises `RuntimeError` from another thread than the event loop's.  It is
+    looked up for each message, so a link may replace it by something that refuses.
     """
 
     @property

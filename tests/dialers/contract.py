@@ -1,6 +1,7 @@
 """What every dialer's links do, real or in memory."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -628,3 +629,150 @@ class LinkContract:
 
         with pytest.raises(HandshakeError, match="took over"):
             await world.dialer.dial(world.handshake, Recorder(), Limits())
+
+
+class QuickContract(LinkContract):
+    """What links do that can `write` without a look at the message."""
+
+    async def test_write_writes_text_and_bytes(self, open: Open) -> None:
+        link, _, far = await open()
+        write: Any = getattr(link, "write")  # noqa: B009 - a link may be without
+
+        write(1, "grüße ✓")
+        write(2, b"bytes")
+
+        assert ["grüße ✓", b"bytes"] == [await far.receive(), await far.receive()]
+
+    @pytest.mark.parametrize("end", ["close", "abort"])
+    async def test_write_refuses_where_send_does(self, open: Open, end: str) -> None:
+        link, recorder, _ = await open()
+        getattr(link, end)()
+        for _ in range(2):
+            with pytest.raises(NotConnected):
+                getattr(link, "write")(1, "too late")  # noqa: B009
+            await recorder.closed()
+
+    async def test_write_refuses_once_the_far_side_goes_away(self, open: Open) -> None:
+        link, recorder, far = await open()
+        far.close(1001)
+        await recorder.first("going_away")
+        with pytest.raises(NotConnected):
+            getattr(link, "write")(1, "too late")  # noqa: B009
+
+    async def test_write_refuses_another_thread(self, open: Open) -> None:
+        link, _, far = await open()
+        with pytest.raises(RuntimeError):
+            await asyncio.to_thread(getattr(link, "write"), 1, "from elsewhere")  # noqa: B009
+        link.send("from here")
+
+        assert "from here" == await far.receive()
+
+
+class ReadsContract(QuickContract):
+    """What links do that also know where a read begins and ends."""
+
+    @pytest.mark.parametrize("fragments", [1, 3])
+    async def test_messages_are_taken_within_their_read(self, open: Open, fragments: int) -> None:
+        link, recorder, far = await open()
+        reads = _Reads()
+        reads.follow(link)
+
+        for message in ("a", "b", "c"):
+            far.send(message, fragments=fragments)
+        await reads.until(3)
+
+        assert [("a", True), ("b", True), ("c", True)] == reads.taken
+        assert not reads.is_inside
+        assert [] == recorder.calls
+
+    async def test_what_is_left_is_told_and_what_is_done_is_not(self, open: Open) -> None:
+        link, recorder, far = await open()
+        reads = _Reads(results={"waits": None, "also": "a future"})
+        reads.follow(link)
+
+        for message in ("done", "waits", "also"):
+            far.send(message)
+        await reads.until(3)
+
+        assert [None, "a future"] == reads.told
+        assert [] == recorder.all("result")
+
+    async def test_deliver_to_ends_it_in_the_middle_of_a_read(self, open: Open) -> None:
+        link, recorder, far = await open()
+        end = functools.partial(link.deliver_to, recorder.on_message)
+        reads = _Reads(results={"last": "left"}, at_left=end)
+        reads.follow(link)
+
+        for message in ("last", "next", "and next"):
+            far.send(message)
+        await recorder.until(lambda: len(recorder.messages) == 2)
+        before = reads.count
+        far.send("later")
+        await recorder.until(lambda: len(recorder.messages) == 3)
+
+        assert [("last", True)] == reads.taken
+        assert ["next", "and next", "later"] == recorder.messages
+        assert before == reads.count
+
+    async def test_what_take_raises_is_told_and_the_read_goes_on(self, open: Open) -> None:
+        link, recorder, far = await open()
+        error = LookupError("oops")
+        reads = _Reads(failure={"bad": error})
+        reads.follow(link)
+
+        far.send("bad")
+        far.send("good")
+        await reads.until(2)
+
+        assert [("deliver_failed", error)] == recorder.calls
+        assert not reads.is_inside
+
+
+class _Reads:
+    """Takes messages read by read, and notes whether each came within one."""
+
+    def __init__(
+        self,
+        *,
+        results: dict[Message, object] | None = None,
+        failure: dict[Message, Exception] | None = None,
+        at_left: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.taken: list[tuple[Message, bool]] = []
+        self.told: list[object] = []
+        self.count = 0
+        self.is_inside = False
+        self._results = results or {}
+        self._failure = failure or {}
+        self._at_left = at_left
+        self._done = object()
+        self._changed = asyncio.Event()
+
+    async def until(self, count: int) -> None:
+        while len(self.taken) < count:
+            self._changed.clear()
+            await self._changed.wait()
+        await asyncio.sleep(0)  # and until that read is over
+
+    def follow(self, link: Any) -> None:
+        link.deliver_reads_to(self._take, within=self._within, done=self._done, left=self._left)
+
+    def _within(self, read: Callable[[int], None], size: int) -> None:
+        assert not self.is_inside
+        self.is_inside = True
+        self.count += 1
+        try:
+            read(size)
+        finally:
+            self.is_inside = False
+
+    def _take(self, message: Message) -> object:
+        self.taken.append((message, self.is_inside))
+        self._changed.set()
+        if message in self._failure:
+            raise self._failure[message]
+        return self._results.get(message, self._done)
+
+    def _left(self, result: object) -> None:
+        self.told.append(result)
+        self._at_left()

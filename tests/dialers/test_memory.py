@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import looptime
 import pytest
-from tests.dialers.contract import LinkContract
+from tests.dialers.contract import ReadsContract
 from tests.dialers.recorder import Recorder
 
 from dromos.dialers._frames import shortened
@@ -37,7 +37,7 @@ class MemoryWorld:
 
 
 @pytest.mark.looptime
-class TestMemoryLink(LinkContract):
+class TestMemoryLink(ReadsContract):
     @pytest.fixture(params=[0.0, 0.05])
     def world(self, request: pytest.FixtureRequest) -> MemoryWorld:
         return MemoryWorld(request.param)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.dialers.contract import LinkContract
+from tests.dialers.contract import ReadsContract
 from tests.dialers.loopback import (
     BINARY,
     CLOSE,
@@ -45,7 +45,7 @@ class PicowsWorld:
         return await self._far.queue.get()
 
 
-class TestPicowsLink(LinkContract):
+class TestPicowsLink(ReadsContract):
     @pytest.fixture
     async def world(self) -> AsyncIterator[PicowsWorld]:
         far = Far()

@@ -10,6 +10,7 @@ import pytest
 from dromos import Send
 from dromos.events import HandlerFailed
 from dromos.model import Message, Token
+from dromos.testing.memory import MemoryLink
 from tests.driver.harness import Notes, Stage, until
 
 pytestmark = pytest.mark.looptime
@@ -45,6 +46,21 @@ class Agent(Notes):
     async def on_disconnect(self, error: Exception | None) -> None:
         self.said.append("disconnect")
         await super().on_disconnect(error)
+
+
+@pytest.fixture(params=["read by read", "one by one"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the link delivers: a link need not know where a read begins and ends."""
+    way: str = request.param
+    if way == "one by one":
+        monkeypatch.delattr(MemoryLink, "deliver_reads_to")
+    return way
+
+
+def arrive(it: Stage, *messages: str) -> None:
+    """Have them read together, and now."""
+    it.link._inbox.extend(("message", (message, 1), len(message)) for message in messages)
+    it.link._read()
 
 
 async def nothing(message: str) -> None:
@@ -109,6 +125,34 @@ async def test_the_next_one_begins_when_one_that_waits_has_ended(seconds: float)
     assert [f"{what} {m}" for m in "abc" for what in ("begin", "end")] == agent.said[:6]
 
 
+@pytest.mark.parametrize("seconds", [0, 0.5])
+async def test_what_was_read_with_one_that_waits_is_begun_after_its_end(seconds: float) -> None:
+    agent = Agent(lambda message: asyncio.sleep(seconds) if message == "b" else nothing(message))
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(arrive, it, *"abcd")
+    await until(lambda: "end d" in agent.said)
+    await it.cancel()
+
+    assert [f"{what} {m}" for m in "abcd" for what in ("begin", "end")] == agent.said[:8]
+
+
+async def test_what_one_raises_before_it_waits_is_told_and_the_rest_of_the_read_goes_on() -> None:
+    async def fail(message: str) -> None:
+        if message == "bad":
+            raise LookupError(message)
+        if message == "worse":
+            raise asyncio.CancelledError
+
+    agent = Agent(fail)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(arrive, it, "bad", "worse", "good")
+    await until(lambda: "end good" in agent.said)
+    await it.cancel()
+
+    told = [repr(event.error) for event in it.of(HandlerFailed)]
+    assert ["LookupError('bad')", "BridgeError('on_message was cancelled from within')"] == told
+
+
 async def test_what_one_raises_after_its_wait_is_told_and_the_link_goes_on() -> None:
     async def fail(message: str) -> None:
         if message == "bad":
@@ -129,7 +173,7 @@ async def test_a_cancellation_in_the_turn_in_which_it_began_is_heard_where_it_wa
     agent = Agent(lambda message: asyncio.sleep(60 if message != "first" else 0))
     it = await warm(agent)
     # Both are due in the next turn, in this order; the lane would go on in the one after.
-    asyncio.get_running_loop().call_soon(it.link._on_message, "cut short", 1, 9)
+    asyncio.get_running_loop().call_soon(arrive, it, "cut short")
     await it.cancel()
 
     assert ["begin cut short", "cancelled cut short", "disconnect"] == agent.said
@@ -138,7 +182,7 @@ async def test_a_cancellation_in_the_turn_in_which_it_began_is_heard_where_it_wa
 async def test_what_another_task_reads_waits_for_its_turn() -> None:
     agent = Agent(nothing)
     it = await warm(agent)
-    it.link._on_message("one", 1, 3)
+    arrive(it, "one")
     it.far.send("two")
     assert [] == agent.said
     await until(lambda: "end two" in agent.said)
@@ -251,7 +295,7 @@ async def test_a_cancellation_ends_what_it_awaits_and_can_be_undone_in_its_conte
 
     agent = Agent(work)
     it = await warm(agent)
-    asyncio.get_running_loop().call_soon(it.link._on_message, "cut short", 1, 9)
+    asyncio.get_running_loop().call_soon(arrive, it, "cut short")
     await it.cancel()
 
     assert ["begin cut short", "cancelled cut short", "disconnect"] == agent.said
@@ -270,7 +314,8 @@ async def test_a_new_token_is_offered_after_a_message_that_waits() -> None:
     it = await warm(agent)
     (session,) = it.bridge._sessions.values()
     (record,) = session.records
-    it.link._on_message("message", 1, 7)
+    asyncio.get_running_loop().call_soon(arrive, it, "message")
+    await asyncio.sleep(0)
     for value in ("token-1", "token-2"):
         session._lane.offer_token(record, Token({"access_token": value}))
     await until(lambda: "end token-2" in agent.said)

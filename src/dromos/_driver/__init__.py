@@ -3,7 +3,7 @@
 from dromos._driver.callbacks import Callbacks
 from dromos._driver.ending import end
 from dromos._driver.options import Options, Parts
-from dromos._driver.sending import Sender
+from dromos._driver.sending import Sender, done_future
 from dromos._driver.session import Session
 from dromos._driver.turnstile import Turnstile
 from dromos._driver.watchdog import Unwatched, Watchdog, the_watchdog
@@ -17,6 +17,7 @@ __all__ = [
     "Turnstile",
     "Unwatched",
     "Watchdog",
+    "done_future",
     "end",
     "the_watchdog",
 ]

@@ -10,7 +10,7 @@ from dromos.errors import BridgeError
 from dromos.interfaces import Handler
 from dromos.model import Message
 
-__all__ = ["Callback", "Callbacks", "stray", "stray_cancellation"]
+__all__ = ["Callback", "Callbacks", "heard_from", "stray", "stray_cancellation"]
 
 Callback: TypeAlias = Callable[..., Awaitable[Any] | Any]
 
@@ -29,10 +29,11 @@ class Callbacks:
         on_token_refresh: None where the handler has none.
         is_async: Whether `on_message` is known to be `async def`.
         tap: Sees each message before its turn, and takes it away if it returns True.
+        on_untapped: Both in one call, for a message whose turn is at once.
         is_brimming: Whether a queue of the handler's holds more than it should, although
             it was told that there would be no more.
         awaits: Whether an answer is still to come on the link with this number.
-        queued: How many messages wait in a queue of the handler's.  These four are None
+        queued: How many messages wait in a queue of the handler's.  These five are None
             for all handlers but a `Connection`.
     """
 
@@ -44,6 +45,7 @@ class Callbacks:
         "name",
         "on_message",
         "on_token_refresh",
+        "on_untapped",
         "queued",
         "tap",
     )
@@ -72,6 +74,7 @@ class Callbacks:
         self.on_token_refresh = _optional(handler, "on_token_refresh")
         self.is_async = is_async(self.on_message)
         self.tap: Callable[[Message], bool] | None = None
+        self.on_untapped: Callback = self.on_message
         self.is_brimming: Callable[[], bool] | None = None
         self.awaits: Callable[[int], bool] | None = None
         self.queued: Callable[[], int] | None = None
@@ -132,6 +135,15 @@ def stray(error: asyncio.CancelledError, who: str) -> BridgeError:
     task = asyncio.current_task()
     if task is None or task.cancelling():
         raise error
+    return _from_within(error, who)
+
+
+def heard_from(error: BaseException, who: str) -> Exception:
+    """Return what a callback raised while no task of ours ran, for those who are told of it."""
+    return error if isinstance(error, Exception) else _from_within(error, who)
+
+
+def _from_within(error: BaseException, who: str) -> BridgeError:
     heard = BridgeError(f"{who} was cancelled from within")
     heard.__cause__ = error
     return heard

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Protocol
 
-from dromos._driver.callbacks import Callback, Callbacks, stray, stray_cancellation
+from dromos._driver.callbacks import (
+    Callback,
+    Callbacks,
+    heard_from,
+    stray,
+    stray_cancellation,
+)
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
-from dromos._driver.stepping import Begun, Stepper
+from dromos._driver.stepping import DONE, Begun, Stepper
 from dromos.errors import ConnectionClosed
 from dromos.model import Message, Token
 
@@ -80,6 +86,7 @@ class Lane:
         "_begun",
         "_callbacks",
         "_connected",
+        "_context",
         "_direct",
         "_drained",
         "_flows",
@@ -116,6 +123,7 @@ class Lane:
         # A plain function may still return an awaitable; a first call tells whether it does.
         self._may_be_direct = False
         self._direct: LinkRecord | None = None
+        self._stepper: Stepper | None = None  # until an `async def on_message` needs it
         self._begun: Begun | None = None
         self.method = "on_connect"
 
@@ -124,7 +132,7 @@ class Lane:
         context = contextvars.copy_context()
         self._spawn = spawn
         self._task = spawn(self._run(), "lane", context)
-        self._stepper = Stepper(self._task.get_loop(), self._task, context)
+        self._context = context
         return self._task
 
     # What the session orders
@@ -295,7 +303,7 @@ class Lane:
         record.waker = self._wake
         if self._may_be_direct and record.greeted and not record.held:
             self._direct = record
-            self._deliver_anew()
+            self._deliver_anew(at_rest=True)
         self._idle = asyncio.get_running_loop().create_future()
         try:
             await self._idle
@@ -321,38 +329,66 @@ class Lane:
 
     # Straight from the link
 
-    def _deliver_anew(self) -> None:
-        """Have the link that delivers straight to the handler do so as it now should."""
+    def _deliver_anew(self, *, at_rest: bool = False) -> None:
+        """Have the link that delivers straight to the handler do so as it now should.
+
+        Args:
+            at_rest: Whether it surely is not in the middle of a read.
+        """
         record = self._direct
         if record is None:
             return
         if self._overlap is not None and self._overlap.is_on:
             record.deliver_directly(functools.partial(self._deliver_first, record))
-        elif self._callbacks.tap is not None:
-            record.deliver_directly(self._deliver_untapped)
-        elif self._callbacks.is_async:
-            record.deliver_directly(self._begin)
+        elif not self._callbacks.is_async:
+            record.deliver_directly(self._callbacks.on_untapped)
+        elif at_rest and record.can_deliver_reads:
+            it = self._stepping()
+            record.deliver_reads(it.take, within=it.within, done=DONE, left=self._leave)
         else:
-            record.deliver_directly(self._callbacks.on_message)
+            record.deliver_directly(self._stepping().begin)
 
-    def _begin(self, message: Message) -> object:
-        """Run an `async def on_message` up to where it waits: most have nothing to wait for.
+    def _stepping(self) -> Stepper:
+        """What runs an `async def on_message` up to where it waits: most don't.
 
         Those need no queue and no switch of tasks.  What is left of another one is the task's.
         """
-        return self._stepper.begin(self._callbacks.on_message(message))
+        if self._stepper is None:
+            assert self._task is not None
+            self._stepper = Stepper(
+                self._task,
+                self._context,
+                self._callbacks.on_message,
+                fail=self._step_failed,
+                hold=self._hold,
+            )
+        return self._stepper
 
-    def _deliver_untapped(self, message: Message) -> object:
-        tap = self._callbacks.tap
-        if tap is not None and tap(message):
-            return None
-        take = self._begin if self._callbacks.is_async else self._callbacks.on_message
-        return take(message)
+    def _step_failed(self, error: BaseException) -> None:
+        """Tell what `on_message` raised before it waited."""
+        if isinstance(error, Exception | asyncio.CancelledError):
+            self._owner.handler_failed("on_message", heard_from(error, "on_message"))
+        else:
+            self._hold()
+            self._stepping().renew()
+            raise error
+
+    def _leave(self, future: object) -> None:
+        """Await what is left of a message, before the next one."""
+        if self._direct is not None:
+            self.take_result(self._direct, self._stepping().leave(future))
+
+    def _hold(self) -> None:
+        """Let nothing more go straight to the handler, until the task has nothing else to do."""
+        record, self._direct = self._direct, None
+        if record is not None:
+            record.deliver_held()
 
     def _deliver_first(self, record: LinkRecord, message: Message) -> object:
         if not self._is_first(record, message):
             return None
-        return self._deliver_untapped(message)
+        take = self._stepping().begin if self._callbacks.is_async else self._callbacks.on_untapped
+        return take(message)
 
     def _is_first(self, record: LinkRecord, message: Message, *, waited: bool = False) -> bool:
         """Whether a message is no copy of one that came on the link before."""

@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
 from dromos._core import liveness
+from dromos._driver.callbacks import heard_from
 from dromos._driver.options import Options
 from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
-from dromos.errors import BridgeError, ConnectionClosed, NotConnected
+from dromos.errors import ConnectionClosed, NotConnected
 from dromos.interfaces import Link, WireBytes
 from dromos.model import Message, Token
 from dromos.redaction import without
@@ -51,6 +52,8 @@ class Owner(Protocol):
     def reading_paused(self, record: "LinkRecord", seconds: float) -> None: ...
 
     def pinged(self, record: "LinkRecord") -> None: ...
+
+    def unwritable(self, record: "LinkRecord") -> None: ...
 
     def writable(self, record: "LinkRecord") -> None: ...
 
@@ -314,6 +317,24 @@ class LinkRecord:
         if self.link is not None:
             self.link.deliver_to(take)
 
+    @property
+    def can_deliver_reads(self) -> bool:
+        """Whether the link can hand over read by read."""
+        return hasattr(self.link, "deliver_reads_to")
+
+    def deliver_reads(
+        self,
+        take: Callable[[Message], Any],
+        *,
+        within: Callable[[Callable[[int], None], int], None],
+        done: object,
+        left: Callable[[Any], None],
+    ) -> None:
+        """The same, read by read: see `interfaces.Link`."""
+        deliver_reads_to: Any = getattr(self.link, "deliver_reads_to", None)
+        if deliver_reads_to is not None:
+            deliver_reads_to(take, within=within, done=done, left=left)
+
     def discard(self) -> None:
         """Deliver nothing any more, and count what comes."""
         if self.link is not None:
@@ -442,9 +463,7 @@ class LinkRecord:
 
     def on_deliver_failed(self, error: BaseException, /) -> None:
         """Pass on what a handler raised."""
-        if not isinstance(error, Exception):
-            error = BridgeError("on_message was cancelled from within")
-        self._owner.deliver_failed(error)
+        self._owner.deliver_failed(heard_from(error, "on_message"))
 
     def on_pong(self, payload: bytes, /) -> None:
         """Note an answer to one of our pings."""
@@ -458,6 +477,7 @@ class LinkRecord:
     def on_pause_writing(self) -> None:
         """Begin to watch for progress."""
         self.writing.block()
+        self._owner.unwritable(self)
 
     def on_resume_writing(self) -> None:
         """Let those who wait go on."""

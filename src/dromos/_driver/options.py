@@ -104,6 +104,7 @@ class Parts:
         tick: A fine clock, for what is measured: uvloop's tells milliseconds, once a turn.
         roll: Chance, uniform in [0, 1).
         watchdog: Tells of callbacks that block the event loop.
+        written: Is done: what awaiting a message waits for while there is room for more.
     """
 
     tokens: Tokens
@@ -120,3 +121,4 @@ class Parts:
     tick: Callable[[], float]
     roll: Callable[[], float]
     watchdog: Watchdog | Unwatched
+    written: asyncio.Future[None]

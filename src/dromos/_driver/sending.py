@@ -1,10 +1,10 @@
 """What a handler sends with, and the outlet that all of a session's senders share."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Any, Final, Protocol, cast
 
 from dromos._driver.links import LinkRecord
 from dromos._driver.options import Options
@@ -13,7 +13,7 @@ from dromos.errors import ConnectionClosed, MessageTooBig, NotConnected, SendBuf
 from dromos.events import BridgeEvent
 from dromos.interfaces import Sendable
 
-__all__ = ["BEING_DRAINED", "KeptSender", "Outlet", "Sender", "size_of"]
+__all__ = ["BEING_DRAINED", "KeptSender", "Outlet", "Sender", "done_future", "size_of"]
 
 BEING_DRAINED: Final = "the session is being drained; the message was not sent"
 
@@ -21,20 +21,19 @@ HIGH_WATER: Final = 64 * 1024
 """The write buffer that an engine has at most while it does not call itself full (asyncio's)."""
 
 
-class _Written:
-    """Awaiting it returns at once: there is room in the write buffer."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        def __await__(self) -> Generator[None, None, None]: ...
-    else:
-        # An empty iterator's own method: making a generator took a tenth of a send.
-        __await__ = staticmethod(().__iter__)
+TEXT: Final = 1
+BINARY: Final = 2
+"""RFC 6455, 11.8: opcodes."""
 
 
-WRITTEN: Final = _Written()
+def done_future(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Return what is awaited while there is room in the write buffer: it returns at once.
+
+    One is enough for all.  An awaitable class of ours would take twice as long to await.
+    """
+    future: asyncio.Future[None] = loop.create_future()
+    future.set_result(None)
+    return future
 
 
 class _Drained:
@@ -46,7 +45,7 @@ class _Drained:
         self._record = record
 
     def __await__(self) -> Generator[asyncio.Future[None], None, None]:
-        yield from self._record.writing.wait_drained().__await__()
+        return self._record.writing.drained().__await__()
 
 
 class _Sent(_Drained):
@@ -65,14 +64,19 @@ class Outlet:
     """Where a session's messages go: the link that serves, if there is one."""
 
     __slots__ = (
+        "_done",
         "close",
         "easy",
         "is_shut",
         "ledger",
+        "link",
+        "pings",
         "record",
         "send_buffer_limit",
         "send_size_limit",
+        "short",
         "thread",
+        "written",
     )
 
     def __init__(
@@ -80,6 +84,7 @@ class Outlet:
         options: Options,
         close: Callable[[int, str], None],
         tell: Callable[[BridgeEvent], None],
+        done: asyncio.Future[None],
     ) -> None:
         self.record: LinkRecord | None = None
         self.ledger = None if options.outbox is None else Ledger(options.outbox, tell)
@@ -88,19 +93,48 @@ class Outlet:
         self.send_size_limit = options.send_size_limit
         self.send_buffer_limit = options.send_buffer_limit
         self.is_shut = False
-        self.easy = self._easy()
+        self.short = self._short()
+        self._done = done
+        # For the quick way of sending, and of no meaning while `easy` is negative.
+        self.easy = -1
+        self.link: Any = None
+        self.pings: Any = None
+        self.written: Awaitable[None] = done
+
+    def serve(self, record: LinkRecord | None) -> None:
+        """Write to this link from now on; None while there is none."""
+        self.record = record
+        self.adjust()
 
     def shut(self) -> None:
         """Take nothing more, except what greets a link or renews its token."""
         self.is_shut = True
-        self.easy = -1  # so that the quick way of sending need not ask
+        self.adjust()
 
     def reopen(self) -> None:
         """Take messages again."""
         self.is_shut = False
-        self.easy = self._easy()
+        self.adjust()
 
-    def _easy(self) -> int:
+    def adjust(self) -> None:
+        """Note whether a text can be written with no more ado, and how long it may be for that.
+
+        So that nothing of it has to be asked for each message: is a link open that can `write`
+        and is not blocked, and is nothing to be kept or refused?
+        """
+        record, self.easy = self.record, -1
+        if record is None:
+            return
+        self.written = self.room_on(record)
+        may = not (record.writing.blocked or self.is_shut or self.ledger is not None)
+        if may and hasattr(record.link, "write"):
+            self.link, self.pings, self.easy = record.link, record.pings, self.short
+
+    def room_on(self, record: LinkRecord) -> Awaitable[None]:
+        """Return what waits until the link's write buffer is below its high-water mark."""
+        return _Drained(record) if record.writing.blocked else self._done
+
+    def _short(self) -> int:
         """How long a message may be to pass every limit without being measured.
 
         In characters or bytes, whatever the encoding, while the write buffer is below its
@@ -116,7 +150,7 @@ class Outlet:
     def refuse_unsendable(self, message: object) -> None:
         """Raise what forbids sending a message ever; quick for a short one."""
         short = type(message) is str or type(message) is bytes
-        if not short or len(message) > self.easy:  # type: ignore[arg-type]
+        if not short or len(message) > self.short:  # type: ignore[arg-type]
             self.check_size(message)
 
     def check_size(self, message: object) -> int:
@@ -142,18 +176,19 @@ class Outlet:
             raise SendBufferFull(size=size, buffered=buffered, limit=self.send_buffer_limit)
         return size
 
-    def refuse_thread(self) -> NoReturn:
+    def check_thread(self) -> None:
         """Say what to do instead of sending from another thread."""
-        raise RuntimeError(
-            "send was called from another thread than its event loop's; use "
-            "loop.call_soon_threadsafe, or dromos.sync"
-        )
+        if get_ident() != self.thread:
+            raise RuntimeError(
+                "send was called from another thread than its event loop's; use "
+                "loop.call_soon_threadsafe, or dromos.sync"
+            )
 
     # With an outbox
 
     def post(
         self, ledger: Ledger, message: Sendable, own: LinkRecord | None, *, passes: bool
-    ) -> "_Written | _Drained":
+    ) -> Awaitable[None]:
         """Write a message if it is its turn, or keep it until it is.
 
         Args:
@@ -173,8 +208,8 @@ class Outlet:
                 ledger.dismiss(entry)
                 raise NotConnected
             ledger.wait(entry)
-            return WRITTEN
-        return _Sent(record) if record.writing.blocked else WRITTEN
+            return self._done
+        return _Sent(record) if record.writing.blocked else self._done
 
     def ready(self, ledger: Ledger) -> LinkRecord | None:
         """The link that a new message may be written to now, ahead of nothing that waits."""
@@ -223,6 +258,25 @@ class Outlet:
         return True
 
 
+class _Quick(Protocol):
+    """What the quick way of sending looks at, in place of all that `Outlet.adjust` does."""
+
+    easy: int
+    link: Any
+    pings: Any
+    written: Awaitable[None]
+
+
+class _Never:
+    """No message goes the quick way."""
+
+    easy = -1
+    link = pings = written = cast("Any", None)
+
+
+_NEVER: Final = _Never()
+
+
 class Sender:
     """The `send` that one link's `on_connect` gets.
 
@@ -230,10 +284,11 @@ class Sender:
     other sender of the session, to the link that serves.
     """
 
-    __slots__ = ("_outlet", "_own", "_passes", "handover", "link", "made_for")
+    __slots__ = ("_outlet", "_own", "_passes", "_quick", "handover", "link", "made_for")
 
     def __init__(self, outlet: Outlet, record: LinkRecord | None) -> None:
         self._passes = False
+        self._quick: _Quick = outlet if record is None else _NEVER
         self._outlet = outlet
         self._own = record
         self.made_for = record
@@ -246,28 +301,32 @@ class Sender:
         record = self.made_for
         return record is not None and record.is_greeting and record.link is not None
 
-    def __call__(self, message: Sendable, /) -> _Written | _Drained:
+    def __call__(self, message: Sendable, /) -> Awaitable[None]:
         """Write a message; see `dromos.interfaces.Send`."""
+        quick, kind = self._quick, type(message)
+        opcode = TEXT if kind is str else BINARY if kind is bytes else 0
+        if opcode and len(message) <= quick.easy:
+            try:
+                quick.link.write(opcode, message)
+            except RuntimeError:
+                self._outlet.check_thread()
+                raise
+            quick.pings.sent += 1
+            return quick.written  # read now: this very write may have filled the buffer
+        return self._send_checked(message)
+
+    def _send_checked(self, message: Sendable) -> Awaitable[None]:
         outlet = self._outlet
-        if get_ident() != outlet.thread:
-            outlet.refuse_thread()
+        outlet.check_thread()
         record = outlet.record if self._own is None else self._target()
         if record is None or (link := record.link) is None:
             raise NotConnected
-        writing, kind = record.writing, type(message)
-        short = (kind is str or kind is bytes) and len(message) <= outlet.easy
-        if short and not writing.blocked:
-            link.send(message)
-            record.pings.sent += 1
-            # Asked again: this very write may have filled the buffer.
-            return _Drained(record) if writing.blocked else WRITTEN
         size = outlet.check(message, record, passes=self._passes)
         link.send(message)
         record.pings.sent += 1
-        if not writing.blocked:
-            return WRITTEN
-        writing.wrote(size)
-        return _Drained(record)
+        if record.writing.blocked:
+            record.writing.wrote(size)
+        return outlet.room_on(record)
 
     @contextmanager
     def passing(self) -> Generator["Sender"]:
@@ -305,6 +364,7 @@ class Sender:
         if own is not None and own.taking_over:
             return own
         self._own = None
+        self._quick = self._outlet
         return self._outlet.record
 
     def __repr__(self) -> str:
@@ -316,11 +376,10 @@ class KeptSender(Sender):
 
     __slots__ = ()
 
-    def __call__(self, message: Sendable, /) -> _Written | _Drained:
+    def __call__(self, message: Sendable, /) -> Awaitable[None]:
         """Write a message, or keep it; see `dromos.model.Outbox`."""
         outlet = self._outlet
-        if get_ident() != outlet.thread:
-            outlet.refuse_thread()
+        outlet.check_thread()
         assert outlet.ledger is not None
         own = self._own
         if own is not None and (own.greeted or own.released or own.link is None):

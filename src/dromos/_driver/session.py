@@ -185,7 +185,7 @@ class Session:
         self._close_frame = (1000, "")
         self._flush: Flush | None = None
         self._close_within = options.close_timeout
-        self._outlet = Outlet(options, self.stop, self.emit)
+        self._outlet = Outlet(options, self.stop, self.emit, parts.written)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._lane_task: asyncio.Task[None] | None = None
         self._callbacks = callbacks
@@ -622,7 +622,7 @@ class Session:
 
     def _adopt(self, record: LinkRecord) -> None:
         record.taking_over = False
-        self._outlet.record = record
+        self._outlet.serve(record)
         record.adopted = True
         if record.introduction is not None:
             self._lane.follow(record)
@@ -640,7 +640,7 @@ class Session:
 
     def _release(self, record: LinkRecord, within: float | None) -> None:
         if self._outlet.record is record:
-            self._outlet.record = None
+            self._outlet.serve(None)
         self._forget_introduction(record)
         if record.is_unwanted:
             # Nobody will take what it brings, and its CLOSE comes behind that.
@@ -698,7 +698,7 @@ class Session:
             )
         )
         if self._outlet.record is record:
-            self._outlet.record = None
+            self._outlet.serve(None)
         if not record.released:
             self._forget_introduction(record)
             self.hear(heard.LinkLost(record.number, error, self._parts.override(error)))
@@ -737,9 +737,15 @@ class Session:
         self._outlet.confirmed(record)
         self._tell_watchers()
 
+    def unwritable(self, record: LinkRecord) -> None:
+        """A link's write buffer is full."""
+        if record is self._outlet.record:
+            self._outlet.adjust()
+
     def writable(self, record: LinkRecord) -> None:
         """A link takes messages again."""
         if record is self._outlet.record:
+            self._outlet.adjust()
             self._outlet.flush()
 
     # ------------------------------------------------------------ what the lane tells
@@ -859,7 +865,7 @@ class Session:
         """Leave nothing behind: no task, no timer, no socket."""
         self._disarm()
         self._state = None
-        self._outlet.record = None
+        self._outlet.serve(None)
         records = list(self._links)
         for record in records:
             record.drop()

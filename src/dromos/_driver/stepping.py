@@ -1,25 +1,37 @@
-"""Runs a coroutine up to where it first waits, on behalf of a task, and later what is left."""
+"""Begins an `async def` callback as its message comes, on behalf of a task that then goes on."""
 
 from asyncio import AbstractEventLoop, CancelledError, Task
 
 # What asyncio's documentation offers to those who run tasks ("Extending asyncio").
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from dataclasses import dataclass
-from types import CoroutineType
-from typing import Any, TypeAlias
+from functools import partial
+from inspect import CO_COROUTINE, isawaitable
+from types import coroutine
+from typing import Any, Final, TypeAlias
 
-__all__ = ["Begun", "Stepper"]
+from dromos.model import Message
 
-_Coroutine: TypeAlias = "CoroutineType[Any, Any, Any]"  # a class that only type checkers subscript
+__all__ = ["DONE", "Begun", "Stepper"]
+
+
+class _Done:
+    __slots__ = ()
+
+
+DONE: Final = _Done()
+"""What a step returns where nothing is left to be done: None is what `asyncio.sleep(0)` yields."""
+
+_Run: TypeAlias = "Generator[Any, Any, None]"
 
 
 @dataclass(slots=True)
 class Begun:
-    """A coroutine that has been begun, and what it waits for."""
+    """What is left of a callback that has been begun, and what it waits for."""
 
-    coroutine: _Coroutine
+    rest: _Run
     future: object
     thrown: BaseException | None = None
 
@@ -29,7 +41,7 @@ class Begun:
         if cancel is None or not cancel(*error.args):
             self.thrown = error
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, None]:
         """Wait with it, and go on with it to its end."""
         future, error = self.future, self.thrown
         while True:
@@ -39,45 +51,140 @@ class Begun:
                 except BaseException as raised:
                     error = raised
                 else:
-                    return (yield from self.coroutine.__await__())
+                    return (yield from self.rest)
             try:
-                future = self.coroutine.throw(error)
-            except StopIteration as end:
-                return end.value
+                future = self.rest.throw(error)
+            except StopIteration:
+                return None
             finally:
                 error = None
 
 
 class Stepper:
-    """Makes the first steps of coroutines as if its task had made them.
+    """Makes the first steps of `on_message` as if its task had made them.
 
     They run in the task's context, and `asyncio.current_task()` is that task, which has to be
     at rest meanwhile.
+
+    One generator awaits one message's coroutine after another: it is sent the messages, and
+    yields `DONE` after each.  Beginning and ending a coroutine by hand takes an exception for
+    each, and three times as long.
     """
 
-    __slots__ = ("_context", "_loop", "_task")
+    __slots__ = (
+        "_context",
+        "_fail",
+        "_hold",
+        "_is_left",
+        "_loop",
+        "_on_message",
+        "_run",
+        "_task",
+        "take",
+    )
 
-    def __init__(self, loop: AbstractEventLoop, task: "Task[Any]", context: Context) -> None:
-        self._loop = loop
-        self._task = task
-        self._context = context
+    def __init__(
+        self,
+        task: "Task[Any]",
+        context: Context,
+        on_message: Callable[[Message], object],
+        *,
+        fail: Callable[[BaseException], None],
+        hold: Callable[[], None],
+    ) -> None:
+        """Be ready for a first message.
 
-    def begin(self, result: Any) -> object:
-        """Run a coroutine as far as it goes without waiting, and return what is left of it.
-
-        That is None if there was nothing to wait for, and the coroutine itself if another task
-        is at work just now.  What is no coroutine is returned as it is.
+        Args:
+            task: On whose behalf; it goes on with what is left.
+            context: The task's.
+            on_message: The callback, which may also be a `def` that returns an awaitable.
+            fail: Called with what it raises before it waits.
+            hold: Called before a read while another task is at work: nothing may be taken.
         """
-        if result.__class__ is not CoroutineType:
-            return result
+        self._task = task
+        self._loop: AbstractEventLoop = task.get_loop()
+        self._context = context
+        self._on_message = _as_coroutine_function(on_message)
+        self._fail = fail
+        self._hold = hold
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, as after something that ends more than a callback: `SystemExit`."""
+        self._is_left = list[bool]()
+        made: Any = _run(self._on_message, self._fail, self._is_left)
+        self._run: _Run = made  # a generator still, which is only marked as one that may await
+        next(self._run)
+        run: Callable[..., object] = self._context.run
+        # Takes a message to where its callback waits: `DONE`, or what it waits for.
+        self.take = partial(run, self._run.send)
+
+    def begin(self, message: Message) -> object:
+        """Take a message, and return what is left to be awaited; None if that is nothing.
+
+        It is the coroutine itself if another task is at work just now.
+        """
         try:
             _enter_task(self._loop, self._task)
         except RuntimeError:
-            return result
+            return self._on_message(message)
         try:
-            future = self._context.run(result.send, None)
-        except StopIteration:
-            return None
+            future = self.take(message)
         finally:
             _leave_task(self._loop, self._task)
-        return Begun(result, future)
+        return None if future is DONE else self.leave(future)
+
+    def within(self, read: Callable[[int], None], size: int) -> None:
+        """Be the task while a link goes through what it has read, and may `take` any number."""
+        try:
+            _enter_task(self._loop, self._task)
+        except RuntimeError:
+            self._hold()
+            read(size)
+            return
+        try:
+            read(size)
+        finally:
+            _leave_task(self._loop, self._task)
+
+    def leave(self, future: object) -> Begun:
+        """Return what is left of the last message, and be ready for a next one.
+
+        Args:
+            future: What `take` has returned.
+        """
+        self._is_left.append(True)
+        begun = Begun(self._run, future)
+        self.renew()
+        return begun
+
+
+@coroutine
+def _run(
+    on_message: Callable[[Message], Coroutine[Any, Any, None]],
+    fail: Callable[[BaseException], None],
+    is_left: list[bool],
+) -> _Run:
+    """Await what `on_message` makes of each message that is sent in, until one has to wait."""
+    while not is_left:
+        try:
+            # In no variable: the last message would be kept until the next one comes.
+            yield from on_message((yield DONE))
+        except BaseException as error:
+            if is_left or isinstance(error, GeneratorExit):
+                raise
+            fail(error)
+
+
+def _as_coroutine_function(callback: Callable[[Message], Any]) -> Callable[[Message], Any]:
+    """Return the callback if it surely makes coroutines, and else one that does."""
+    code = getattr(getattr(callback, "__func__", callback), "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE:
+        return callback
+
+    async def await_it(message: Message) -> None:
+        result = callback(message)
+        if isawaitable(result):
+            await result
+
+    return await_it

@@ -38,7 +38,7 @@ class Writing:
         self._record = record
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._waiters: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None  # few links ever have any
         self._timer: asyncio.TimerHandle | None = None
         self._mark = 0
         self._progress_at = 0.0
@@ -50,7 +50,9 @@ class Writing:
         self.blocked = True
         self._mark = self._record.buffered
         self._progress_at = self._loop.time()
-        self._timer = self._loop.call_later(self._timeout / 4, self._look)
+        # In a flood this comes every few messages: a timer that is due anyway will do.
+        if self._timer is None:
+            self._look_soon()
 
     def wrote(self, size: int) -> None:
         """Note that the caller has added to the buffer; that is no progress."""
@@ -59,35 +61,44 @@ class Writing:
     def unblock(self) -> None:
         """The buffer is below its mark."""
         self.blocked = False
-        self._stop()
-        if self._waiters is not None and not self._waiters.done():
-            self._waiters.set_result(None)
-        self._waiters = None
+        for waiter in self._taken_waiters():
+            waiter.set_result(None)
 
     def end(self, error: ConnectionClosed) -> None:
         """The link ended: those who wait hear why."""
-        self._stop()
-        if self._waiters is not None and not self._waiters.done():
-            self._waiters.set_exception(error)
-            self._waiters.exception()  # whoever waited may be gone
-        self._waiters = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiter in self._taken_waiters():
+            _fail(waiter, error)
 
-    async def wait_drained(self) -> None:
-        """Wait until the buffer is below its mark.
+    def drained(self) -> asyncio.Future[None]:
+        """Return a future of the caller's own, done once the buffer is below its mark.
 
-        Raises:
-            ConnectionClosed: If the link ends first.
+        It raises `ConnectionClosed` if the link ends first.
         """
+        waiter: asyncio.Future[None] = self._loop.create_future()
         if self._record.error is not None:
-            raise self._record.error
-        if not self.blocked:
-            return
-        if self._waiters is None:
-            self._waiters = self._loop.create_future()
-        # Shielded: one waiter that is cancelled must not cancel the others.
-        await asyncio.shield(self._waiters)
+            _fail(waiter, self._record.error)
+        elif self.blocked:
+            self._waiters = self._waiters or []
+            self._waiters.append(waiter)
+        else:
+            waiter.set_result(None)
+        return waiter
+
+    def _taken_waiters(self) -> list[asyncio.Future[None]]:
+        """Return those who still wait, and forget them."""
+        waiters, self._waiters = self._waiters or (), None
+        return [waiter for waiter in waiters if not waiter.done()]
+
+    def _look_soon(self) -> None:
+        self._timer = self._loop.call_later(self._timeout / 4, self._look)
 
     def _look(self) -> None:
+        self._timer = None
+        if not self.blocked:
+            return
         now, buffered = self._loop.time(), self._record.buffered
         if buffered < self._mark:
             self._progress_at = now
@@ -95,9 +106,9 @@ class Writing:
         if now - self._progress_at >= self._timeout:
             self._record.abort(f"no write progress for {self._timeout:g} s")
             return
-        self._timer = self._loop.call_later(self._timeout / 4, self._look)
+        self._look_soon()
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+
+def _fail(waiter: asyncio.Future[None], error: ConnectionClosed) -> None:
+    waiter.set_exception(error)
+    waiter.exception()  # whoever waited may be gone

@@ -34,9 +34,11 @@ SLOTS: Final = (
     "_clean",
     "_deaf",
     "_deliver",
+    "_done",
     "_end",
     "_in_messages",
     "_last_ping",
+    "_left",
     "_limits",
     "_linger",
     "_listener",
@@ -86,9 +88,11 @@ class Conduct(ABC):
     _clean: Callable[[str], str]
     _deaf: bool
     _deliver: Callable[[Message], Any]
+    _done: object
     _end: tuple[int, str, bool] | None
     _in_messages: bool
     _last_ping: bytes | None
+    _left: Callable[[Any], None]
     _limits: Limits
     _linger: asyncio.TimerHandle | None
     _listener: LinkListener
@@ -104,10 +108,10 @@ class Conduct(ABC):
     _writing_paused: bool
 
     def _begin(self, listener: LinkListener, limits: Limits, clean: Callable[[str], str]) -> None:
-        self._deliver = listener.on_message
+        self._listener = listener
+        self._deliver, self._done, self._left = listener.on_message, None, listener.on_result
         self._clean = clean
         self.received = 0
-        self._listener = listener
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         # True while a frame may be a whole message: nothing is half assembled,
@@ -158,7 +162,7 @@ class Conduct(ABC):
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
-        self._deliver = take
+        self._deliver, self._done, self._left = take, None, self._listener.on_result
 
     def ping(self, payload: bytes, /) -> None:
         """Write a PING of up to 125 bytes; nothing where `send` would raise `NotConnected`.
@@ -188,7 +192,7 @@ class Conduct(ABC):
             self._answer_close()
         elif self._sent_close is None and self._end is None and self._over is None:
             reason = shortened(reason)
-            self._write = refuse
+            self._write_no_more()
             self._send_close(code, reason)
             self._sent_close = code, reason
 
@@ -254,6 +258,9 @@ class Conduct(ABC):
         self._in_messages = True
         self._deliver_whole(message)
 
+    def _write_no_more(self) -> None:
+        self._write = refuse
+
     def _answer(self, payload: bytes) -> None:
         # RFC 6455, 5.5.3: of several pings the last may be answered alone.  A peer that
         # pings and does not read must not fill our memory with answers.
@@ -285,7 +292,7 @@ class Conduct(ABC):
     def _go_away(self, code: int, reason: str) -> None:
         """Leave the CLOSE unanswered (RFC 6455, 5.5.1: as soon as practical), and tell."""
         self._stop_listening()
-        self._write = refuse
+        self._write_no_more()
         self._unanswered = True
         error = ConnectionClosed(code=code, reason=reason, by_peer=True)
         self._tell(self._listener.on_going_away, error)
@@ -319,8 +326,8 @@ class Conduct(ABC):
         except (Exception, asyncio.CancelledError) as error:
             self._tell(self._listener.on_deliver_failed, error)
         else:
-            if result is not None:
-                self._tell(self._listener.on_result, result)
+            if result is not self._done:
+                self._tell(self._left, result)
 
     def _report_end(self) -> None:
         """Report the end, once; after `dial` has returned if that is still to come."""
@@ -328,7 +335,7 @@ class Conduct(ABC):
             self._linger.cancel()
         code, reason, by_peer = self._end or self._unexplained_end()
         self._stop_listening()
-        self._write = refuse
+        self._write_no_more()
         self._over = ConnectionClosed(code=code, reason=reason, by_peer=by_peer)
         if self._opened:
             self._tell(self._listener.on_closed, self._over)

@@ -10,7 +10,7 @@ from dromos.dialers import _kernel
 from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
-from dromos.dialers._reads import Sips
+from dromos.dialers._reads import Reads
 from dromos.interfaces import Limits, LinkListener, Sendable
 from dromos.model import Message
 
@@ -30,7 +30,9 @@ class PicowsLink(Conduct, WSListener):
     `Conduct` says what it reports as the end.
     """
 
-    __slots__ = (*SLOTS, "_frames", "_log", "_sampled", "_sips", "_transport")
+    __slots__ = (*SLOTS, "_frames", "_log", "_reads", "_sampled", "_transport", "write")
+
+    write: Callable[..., Any]
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class PicowsLink(Conduct, WSListener):
         self._begin(listener, limits, clean)
         self._log = log
         self._frames = 0
-        self._sips = False
+        self._reads: Reads | None = None
         self._sampled = (0, self._loop.time())
         log.gave_up = self.engine_failed
 
@@ -51,7 +53,7 @@ class PicowsLink(Conduct, WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Take the transport."""
         self._transport = transport
-        self._write = transport.send
+        self._write = self.write = transport.send
         self._wire = transport.underlying_transport
         self._socket = self._wire.get_extra_info("socket")
         # picows keeps both for as long as the link; nobody asks, and one holds the credentials.
@@ -81,8 +83,8 @@ class PicowsLink(Conduct, WSListener):
             except (Exception, asyncio.CancelledError) as error:
                 self._tell(self._listener.on_deliver_failed, error)
             else:
-                if result is not None:
-                    self._tell(self._listener.on_result, result)
+                if result is not self._done:
+                    self._tell(self._left, result)
         else:
             self._on_rare_frame(frame)
 
@@ -126,11 +128,29 @@ class PicowsLink(Conduct, WSListener):
             except BufferError:  # a view with gaps, of which picows takes no bytes
                 self._write(_BINARY, bytes(message))
 
+    def deliver_to(self, take: Callable[[Message], Any], /) -> None:
+        """Call this with each whole message from now on, in place of the listener."""
+        super().deliver_to(take)
+        if self._reads is not None:
+            self._reads.within = None
+
+    def deliver_reads_to(
+        self,
+        take: Callable[[Message], Any],
+        /,
+        *,
+        within: Callable[[Callable[[int], None], int], None],
+        done: object,
+        left: Callable[[Any], None],
+    ) -> None:
+        """The same, with `within` around what each read brings: see `interfaces.Link`."""
+        self._deliver, self._done, self._left = take, done, left
+        self._intercept().within = within
+
     def pause_reading(self) -> None:
         """Stop reading from the socket, and read in small portions from then on.  Idempotent."""
-        if not self._sips and self._over is None:
-            self._sips = True
-            self._wire.set_protocol(Sips(self._wire.get_protocol()))
+        if self._over is None:
+            self._intercept().in_sips = True
         super().pause_reading()
 
     def resume_reading(self) -> None:
@@ -145,7 +165,7 @@ class PicowsLink(Conduct, WSListener):
         if self._over is None:
             self._end = self._end or (1006, "aborted", False)
             self._stop_listening()
-            self._write = refuse
+            self._write_no_more()
             self._transport.disconnect(graceful=False)
 
     # What only this file calls
@@ -161,9 +181,19 @@ class PicowsLink(Conduct, WSListener):
         elif self._over is None and self._linger is None:
             super().pause_reading()
             self._paused = False  # so that nothing resumes
-            self._write = refuse
+            self._write_no_more()
             # picows sends its CLOSE only after this line of its log.
             self._loop.call_soon(self._disconnect)
+
+    def _write_no_more(self) -> None:
+        self._write = self.write = refuse
+
+    def _intercept(self) -> Reads:
+        """Stand between the transport and picows' protocol, from the next read on."""
+        if self._reads is None:
+            self._reads = Reads(self._wire.get_protocol())
+            self._wire.set_protocol(self._reads)
+        return self._reads
 
     def _read_the_rest(self) -> None:
         """Take what TLS has kept since a pause.
@@ -206,7 +236,7 @@ class PicowsLink(Conduct, WSListener):
         would leave the driver with a link that looks open and takes messages for nothing.
         """
         if self._linger is None and self._over is None:
-            self._write = refuse
+            self._write_no_more()
             self._transport.disconnect()  # with TLS it says goodbye
             written = self._wire.get_write_buffer_size() == 0
             self._linger = self._loop.call_later(

@@ -10,7 +10,7 @@ from websockets.extensions import Extension
 from websockets.frames import Frame, Opcode
 
 from dromos.dialers import _kernel
-from dromos.dialers._conduct import BINARY, CLOSE, TEXT, Conduct, refuse
+from dromos.dialers._conduct import BINARY, CLOSE, TEXT, Conduct
 from dromos.dialers._frames import Violation, shortened
 from dromos.interfaces import Limits, LinkListener, Sendable, WireBytes
 
@@ -112,7 +112,7 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         if self._over is None:
             self._end = self._end or (1006, "aborted", False)
             self._stop_listening()
-            self._write = refuse
+            self._write_no_more()
             self.wire_bytes()
             self._wire.abort()
 
@@ -219,7 +219,7 @@ class ProtocolLink(Conduct, asyncio.Protocol):
         `LINGER` to say goodbye.
         """
         if self._linger is None and self._over is None:
-            self._write = refuse
+            self._write_no_more()
             # Asked first: a TLS transport that is closed knows of nothing any more.
             encrypted = self._is_encrypted()
             self.wire_bytes()

@@ -1,32 +1,47 @@
-"""Bounds what one read may bring, where an engine's buffer would take ever more."""
+"""Stands between a transport and an engine's protocol, for what the engine does not offer."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["READ_MOST", "Sips"]
+__all__ = ["READ_MOST", "Reads"]
 
 READ_MOST: Final = 64 * 1024
-"""Bytes of one read."""
+"""Bytes of one read, where they are limited."""
 
 
-class Sips(asyncio.BufferedProtocol):
-    """Stands between a transport and an engine's protocol, and lends it less of its buffer.
+class Reads(asyncio.BufferedProtocol):
+    """Bounds what one read may bring, and lets somebody stand around it.
 
     picows doubles its read buffer whenever a read has filled nine tenths of it.  Whoever
     pauses finds the kernel's buffer full each time, so each read would bring twice as
     much as the one before, up to megabytes: all of it messages that have to be held.
+
+    Attributes:
+        in_sips: Whether the engine is lent `READ_MOST` bytes of its buffer at most.
+        within: Called as `within(read, size)` in place of `read(size)`.
     """
+
+    __slots__ = ("_engine", "_get_buffer", "_read", "in_sips", "within")
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self._get_buffer = engine.get_buffer
+        self._read: Callable[[int], None] = engine.buffer_updated
+        self.in_sips = False
+        self.within: Callable[[Callable[[int], None], int], None] | None = None
 
     def get_buffer(self, sizehint: int) -> Any:
         """Return as much of the engine's buffer as a read may fill."""
-        return self._engine.get_buffer(sizehint)[:READ_MOST]
+        buffer = self._get_buffer(sizehint)
+        return buffer[:READ_MOST] if self.in_sips else buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on that so much was read."""
-        self._engine.buffer_updated(nbytes)
+        if self.within is None:
+            self._read(nbytes)
+        else:
+            self.within(self._read, nbytes)
 
     def pause_writing(self) -> None:
         """Pass on that the write buffer is over its mark."""

@@ -17,6 +17,7 @@ so a test on a virtual clock takes no time.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from threading import get_ident
 from typing import Any, Final, TypeAlias
 
 from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
@@ -432,11 +433,12 @@ class MemoryLink:
     def __init__(
         self, listener: LinkListener, limits: Limits, *, latency: float, window: int
     ) -> None:
-        self._deliver: Callable[[Message], Any] = listener.on_message
         self.received = 0
         self.is_reading = True
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._listener = listener
+        self.deliver_to(listener.on_message)
         self._limits = limits
         self._buffer = _Buffer(window)
         self._inbox: deque[_Item] = deque()
@@ -470,6 +472,21 @@ class MemoryLink:
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
         self._deliver = take
+        self._within: Callable[[Callable[[int], None], int], None] | None = None
+        self._done: object = None
+        self._left: Callable[[Any], None] = self._listener.on_result
+
+    def deliver_reads_to(
+        self,
+        take: Callable[[Message], Any],
+        /,
+        *,
+        within: Callable[[Callable[[int], None], int], None],
+        done: object,
+        left: Callable[[Any], None],
+    ) -> None:
+        """The same, with `within` around what arrives together: see `interfaces.Link`."""
+        self._deliver, self._within, self._done, self._left = take, within, done, left
 
     def idle_for(self) -> float:
         """Seconds since any data arrived, by the loop's clock."""
@@ -485,6 +502,12 @@ class MemoryLink:
         if self._mute:
             raise NotConnected
         self._put("message", value, len(value.encode() if isinstance(value, str) else value))
+
+    def write(self, opcode: int, message: str | bytes, /) -> None:
+        """The same for what needs no look at its type: see `interfaces.Link`."""
+        if get_ident() != self._thread:
+            raise RuntimeError("write was called from another thread than the event loop's")
+        self.send(message)
 
     def ping(self, payload: bytes, /) -> None:
         """Write a PING of up to 125 bytes; nothing where `send` would raise `NotConnected`."""
@@ -548,6 +571,13 @@ class MemoryLink:
             self._listener.on_pause_writing()
 
     def _read(self) -> None:
+        size = sum(size for _, _, size in self._inbox)
+        if self._within is None or not self._inbox or not self.is_reading:
+            self._take_inbox(size)
+        else:
+            self._within(self._take_inbox, size)
+
+    def _take_inbox(self, _: int) -> None:
         while self._inbox and self.is_reading and not self._over:
             what, value, size = self._inbox.popleft()
             self.far.taken(size)
@@ -579,8 +609,8 @@ class MemoryLink:
             except (Exception, asyncio.CancelledError) as error:
                 self._listener.on_deliver_failed(error)
             else:
-                if result is not None:
-                    self._listener.on_result(result)
+                if result is not self._done:
+                    self._left(result)
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trustme
 from tests.dialers.cancelling import cancel_a_dial, never_answer
-from tests.dialers.contract import LinkContract
+from tests.dialers.contract import LinkContract, ReadsContract
 from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame, serving
 from tests.dialers.recorder import Recorder
 from tests.dialers.socket_far import Far
@@ -24,7 +24,7 @@ uvloop = pytest.importorskip("uvloop", reason="needs the extra uvloop")
 DIALERS: Any = pytest.mark.parametrize("dialer", [PicowsDialer, WebsocketsDialer])
 
 
-class TestPicowsLink(LinkContract):
+class TestPicowsLink(ReadsContract):
     @pytest.fixture
     async def world(self) -> AsyncIterator[PicowsWorld]:
         far = Far()
