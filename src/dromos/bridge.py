@@ -294,9 +294,9 @@ class Bridge:
         endpoint = Veiled(endpoint_url)
         del endpoint_url
         # No plan stays behind: this waits for months.
-        session = self._begin(self._plan(connection_id, endpoint, Callbacks(handler), options))
-        del endpoint, options, handler
-        await self._run(session)
+        session = self._begin_with(None, connection_id, endpoint, handler, options)
+        del connection_id, endpoint, options, handler
+        await session.run()
 
     def connect(
         self,
@@ -350,7 +350,7 @@ class Bridge:
             receive=receive,
         )
         plan = self._plan(connection_id, endpoint, connection.callbacks, options)
-        connection.prepare(begin=lambda: self._begin(plan), run=self._run)
+        connection.prepare(begin=lambda: self._begin(plan))
         return connection
 
     def supervise(self, *, attempt_rate: float = 100.0) -> Group:
@@ -381,7 +381,7 @@ class Bridge:
         turnstile = Turnstile(per_second("attempt_rate", attempt_rate))
         if self._closed:
             raise Closed("the bridge is closed")
-        group = Group(begin=functools.partial(self._begin_in, turnstile), run=self._run)
+        group = Group(begin=functools.partial(self._begin_with, turnstile))
         self._groups.add(group)
         return group
 
@@ -554,9 +554,9 @@ class Bridge:
             self._defaults[in_band] = resolve(self._options, in_band=in_band)
         return self._defaults[in_band]
 
-    def _begin_in(
+    def _begin_with(
         self,
-        turnstile: Turnstile,
+        turnstile: Turnstile | None,
         connection_id: str,
         endpoint: Veiled,
         handler: Handler,
@@ -573,7 +573,6 @@ class Bridge:
             number=self._numbers,
             connection_id=plan.connection_id,
             endpoint=plan.endpoint.endpoint,
-            endpoint_name=shown(plan.endpoint.endpoint),
             callbacks=plan.callbacks,
             policy=plan.policy,
             options=plan.limits,
@@ -582,14 +581,6 @@ class Bridge:
         )
         self._sessions[session.number] = session
         return session
-
-    async def _run(self, session: Session) -> None:
-        tokens = self._shared_here().tokens
-        tokens.join(session.connection_id)
-        try:
-            await session.run()
-        finally:
-            tokens.leave(session.connection_id)
 
     def _forget(self, session: int) -> None:
         self._sessions.pop(session, None)

@@ -104,7 +104,6 @@ class Connection:
         self.callbacks.queued = lambda: len(self._inbox)
         self._receive = receive
         self._begin: Callable[[], Session] | None = None
-        self._run: Callable[[Session], Awaitable[None]] | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,11 +117,9 @@ class Connection:
         self._is_over = False
         self._closing: str | None = None
 
-    def prepare(
-        self, *, begin: Callable[[], Session], run: Callable[[Session], Awaitable[None]]
-    ) -> None:
-        """Take what makes and runs the session; `Bridge.connect` calls this."""
-        self._begin, self._run = begin, run
+    def prepare(self, *, begin: Callable[[], Session]) -> None:
+        """Take what makes the session; `Bridge.connect` calls this."""
+        self._begin = begin
 
     # ------------------------------------------------------------ the block
 
@@ -132,14 +129,14 @@ class Connection:
         Raises:
             RuntimeError: If it was entered before, or the bridge is closed.
         """
-        if self._session is not None or self._begin is None or self._run is None:
+        if self._session is not None or self._begin is None:
             raise RuntimeError("a connection can be entered once; call bridge.connect again")
         self._loop = asyncio.get_running_loop()
         self._session = self._begin()
         self._sender: Sender = self._session.outlet.make_sender()
         self._session.watch(self)
         self._task = self._loop.create_task(
-            self._keep(self._run, self._session), name=f"dromos-{self._session.number}"
+            self._keep(self._session), name=f"dromos-{self._session.number}"
         )
         self._task.add_done_callback(self._task_ended)
         return self
@@ -609,9 +606,9 @@ class Connection:
                 renewal.set_result(None)
         self._tell_changed()
 
-    async def _keep(self, run: Callable[[Session], Awaitable[None]], session: Session) -> None:
+    async def _keep(self, session: Session) -> None:
         try:
-            await run(session)
+            await session.run()
         except PermanentError as error:
             self._error = error
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias, Unpack
@@ -44,10 +44,9 @@ class Group:
     ids.  All methods belong to the event loop that the block was entered on.
     """
 
-    def __init__(self, *, begin: Begin, run: Callable[[Session], Awaitable[None]]) -> None:
-        """Take what makes and runs a session; `Bridge.supervise` calls this."""
+    def __init__(self, *, begin: Begin) -> None:
+        """Take what makes a session; `Bridge.supervise` calls this."""
         self._begin = begin
-        self._run = run
         self._loop: asyncio.AbstractEventLoop | None = None
         self._members: dict[str, _Member] = {}
         self._failures = Failures(is_idle=lambda: not self._members)
@@ -209,7 +208,7 @@ class Group:
 
     async def _keep(self, session: Session) -> None:
         try:
-            await self._run(session)
+            await session.run()
         except PermanentError as error:
             # Whoever is told may want to start it again at once.
             self._forget(session)

@@ -6,6 +6,7 @@ import logging
 import ssl
 import traceback
 from collections.abc import Iterator
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -769,3 +770,42 @@ async def test_a_second_address_is_tried_when_the_first_refuses(
         link = await dialer.dial(Handshake(url=f"ws://two.example:{port}"), recorder, Limits())
         link.abort()
         await recorder.closed()
+
+
+# What stays behind
+
+
+async def test_an_open_link_keeps_its_credentials_in_one_spelling_only() -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.accept()
+        await peer.ended()
+
+    value = f"Bearer {CANARY}"
+    async with serving(serve) as port:
+        headers = (("Authorization", value),)
+        handshake = Handshake(url=f"ws://127.0.0.1:{port}/", headers=headers)
+        recorder = Recorder()
+        link = await PicowsDialer().dial(handshake, recorder, Limits())
+        del handshake, headers
+
+        kept = [text for text in held_by(link) if CANARY in str(text)]
+
+        link.abort()
+        await recorder.closed()
+    assert [value] == kept
+
+
+def held_by(thing: object) -> list[str | bytes]:
+    """Every text that is kept as long as a thing is; the loop and classes are everybody's."""
+    texts: list[str | bytes] = []
+    seen = {id(asyncio.get_running_loop())}
+    unseen = [thing]
+    while unseen:
+        each = unseen.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType):
+            continue
+        seen.add(id(each))
+        if isinstance(each, str | bytes):
+            texts.append(each)
+        unseen += gc.get_referents(each)
+    return texts

@@ -51,9 +51,7 @@ class Peaks:
     def note(self, number: int, bridge: Bridge, *, behind: int) -> None:
         """Note what the bridge holds, and how many bytes wait behind that, unread."""
         peak = self.of[number]
-        records = [
-            record for session in bridge._sessions.values() for record in session._links.values()
-        ]
+        records = [record for session in bridge._sessions.values() for record in session._links]
         peak.messages = max(peak.messages, sum(len(record.held) for record in records))
         peak.size = max(peak.size, sum(record._held_size for record in records))
         peak.behind = max(peak.behind, behind)

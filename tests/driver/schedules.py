@@ -789,7 +789,7 @@ class World:
             self.violate(f"the session keeps {len(session._links)} links")
         if len(session._tasks) > 8:
             self.violate(f"the session has {len(session._tasks)} tasks")
-        for record in session._links.values():
+        for record in session._links:
             if record.held_messages > HOLD:
                 self.violate(f"{record.held_messages} messages are held")
         ledger = session._outlet.ledger

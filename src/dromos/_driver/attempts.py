@@ -36,14 +36,15 @@ class Attempts:
     """Asks for tokens and dials, as it is told, and says what came of it.
 
     Attributes:
+        endpoint: Where they dial.
         grant: The newest token, or None before the first.
     """
 
     __slots__ = (
-        "_endpoint",
         "_options",
         "_owner",
         "_parts",
+        "endpoint",
         "grant",
     )
 
@@ -52,7 +53,7 @@ class Attempts:
     ) -> None:
         self.grant: Grant | None = None
         self._owner = owner
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._options = options
         self._parts = parts
 
@@ -154,7 +155,7 @@ class Attempts:
         return None
 
     async def _handshake(self, token: Token) -> Handshake:
-        endpoint = self._endpoint
+        endpoint = self.endpoint
         if not isinstance(endpoint, str):
             made = endpoint(token)
             endpoint = await made if inspect.isawaitable(made) else made

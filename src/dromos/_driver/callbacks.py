@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from dromos._calls import is_async
 from dromos.errors import BridgeError
+from dromos.interfaces import Handler
 from dromos.model import Message
 
 __all__ = ["Callback", "Callbacks", "heard_from", "stray", "stray_cancellation"]
@@ -19,9 +20,12 @@ REQUIRED: Final = ("on_connect", "on_message", "on_disconnect")
 class Callbacks:
     """A handler's methods.
 
+    Those that are called a few times in months are looked up when they are: what binds a
+    method to its handler is an object of its own.
+
     Attributes:
         name: The handler's class, for messages to the person on call.
-        on_handover: `on_connect` where the handler has none of its own.
+        on_message: Bound once.
         on_token_refresh: None where the handler has none.
         is_async: Whether `on_message` is known to be `async def`.
         tap: Sees each message before its turn, and takes it away if it returns True.
@@ -34,13 +38,11 @@ class Callbacks:
     """
 
     __slots__ = (
+        "_handler",
         "awaits",
         "is_async",
         "is_brimming",
         "name",
-        "on_connect",
-        "on_disconnect",
-        "on_handover",
         "on_message",
         "on_token_refresh",
         "on_untapped",
@@ -66,10 +68,9 @@ class Callbacks:
                 f"{type(handler).__name__} lacks {', '.join(missing)}"
             )
         self.name = type(handler).__name__
-        self.on_connect: Callback = getattr(handler, "on_connect")  # noqa: B009 - any object
-        self.on_message: Callback = getattr(handler, "on_message")  # noqa: B009
-        self.on_disconnect: Callback = getattr(handler, "on_disconnect")  # noqa: B009
-        self.on_handover: Callback = _optional(handler, "on_handover") or self.on_connect
+        _optional(handler, "on_handover")  # checked before it is due
+        self._handler = cast("Handler", handler)
+        self.on_message: Callback = self._handler.on_message
         self.on_token_refresh = _optional(handler, "on_token_refresh")
         self.is_async = is_async(self.on_message)
         self.tap: Callable[[Message], bool] | None = None
@@ -77,6 +78,21 @@ class Callbacks:
         self.is_brimming: Callable[[], bool] | None = None
         self.awaits: Callable[[int], bool] | None = None
         self.queued: Callable[[], int] | None = None
+
+    @property
+    def on_connect(self) -> Callback:
+        """The handler's."""
+        return self._handler.on_connect
+
+    @property
+    def on_disconnect(self) -> Callback:
+        """The handler's."""
+        return self._handler.on_disconnect
+
+    @property
+    def on_handover(self) -> Callback:
+        """The handler's; `on_connect` where it has none of its own."""
+        return _optional(self._handler, "on_handover") or self.on_connect
 
     def methods(self) -> dict[str, Callback]:
         """The handler's methods by their full names, for whoever looks at stacks."""

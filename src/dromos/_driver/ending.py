@@ -50,10 +50,10 @@ async def _ended(sessions: Collection[Session], within: float) -> list[Session]:
     """Wait until these are over, and return those that had to be hurried up after that time."""
     if not sessions:
         return []
-    await asyncio.wait([session.ended for session in sessions], timeout=within)
-    late = [session for session in sessions if not session.ended.done()]
+    await asyncio.wait([session.ended() for session in sessions], timeout=within)
+    late = [session for session in sessions if not session.is_over]
     for session in late:
         session.stop_now()
     if late:
-        await asyncio.wait([session.ended for session in late])
+        await asyncio.wait([session.ended() for session in late])
     return late

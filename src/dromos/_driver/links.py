@@ -85,6 +85,7 @@ class LinkRecord:
 
     __slots__ = (
         "_close_code",
+        "_closed",
         "_end_timer",
         "_held_callbacks",
         "_held_size",
@@ -104,7 +105,6 @@ class LinkRecord:
         "_watch_timer",
         "_why",
         "adopted",
-        "closed",
         "dial",
         "discarded",
         "error",
@@ -151,13 +151,13 @@ class LinkRecord:
         self.tap: Callable[[Message], bool] | None = None
         self.held: deque[Item] = _NOTHING
         self.waker: Callable[[], None] | None = None
-        self.closed: asyncio.Future[None] | None = None
         self.error: ConnectionClosed | None = None
         self._held_size = 0
         self._held_callbacks = 0
         self._owner = owner
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[None] | None = None
         self._why: str | None = None
         self._watch: liveness.Watch | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
@@ -209,6 +209,12 @@ class LinkRecord:
         """How many bytes wait to be written."""
         return 0 if self.link is None else self.link.buffered
 
+    def closed(self) -> asyncio.Future[None]:
+        """Return what is done once the open link has ended: made for the first who asks."""
+        if self._closed is None:
+            self._closed = self._loop.create_future()
+        return self._closed
+
     # What the session orders
 
     def open(self, link: Link, *, first_message: str | None = None) -> None:
@@ -220,7 +226,6 @@ class LinkRecord:
         """
         now = self._loop.time()
         self.link, self.opened_at, self.dial = link, now, None
-        self.closed = self._loop.create_future()
         if first_message is not None:
             # If it has been closed already, that is heard of in the usual way.
             with suppress(NotConnected):
@@ -509,8 +514,8 @@ class LinkRecord:
             if timer is not None:
                 timer.cancel()
         self.writing.end(error)
-        if self.closed is not None and not self.closed.done():
-            self.closed.set_result(None)
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
         self._owner.link_closed(self, error)
 
     # What only this file calls

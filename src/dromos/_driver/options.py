@@ -79,6 +79,10 @@ class Tokens(Protocol):
 
     def challenge(self, connection_id: str, claims: str, /) -> None: ...
 
+    def join(self, connection_id: str, /) -> None: ...
+
+    def leave(self, connection_id: str, /) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:

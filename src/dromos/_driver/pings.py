@@ -66,7 +66,7 @@ class Pings:
         self._record = record
         self._loop = asyncio.get_running_loop()
         self._number = 0
-        self._marks: list[_Mark] = []  # a deque would take ten times as much while it is empty
+        self._marks: tuple[_Mark, ...] = ()  # few, and most of the time none
         self._asked_after = 0
         self._barrier: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -75,9 +75,8 @@ class Pings:
         """Write one, and return its number."""
         self._number += 1
         self._asked_after = self.sent
-        self._marks.append(_Mark(self._number, self.sent, self._record.tick()))
-        if len(self._marks) > MARKS:
-            del self._marks[0]
+        mark = _Mark(self._number, self.sent, self._record.tick())
+        self._marks = (*self._marks, mark)[-MARKS:]
         self._record.write_ping(_payload(self._number))
         return self._number
 
@@ -88,7 +87,7 @@ class Pings:
         """
         for position, mark in enumerate(self._marks):
             if payload == _payload(mark.number):
-                del self._marks[: position + 1]
+                self._marks = self._marks[position + 1 :]
                 self.are_answered = True
                 self.confirmed = mark.sent
                 self.latency = self._record.tick() - mark.at

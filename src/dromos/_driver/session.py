@@ -31,6 +31,7 @@ from dromos._core.states import (
 )
 from dromos._driver.attempts import Attempts
 from dromos._driver.callbacks import Callbacks
+from dromos._driver.endpoint import shown
 from dromos._driver.flush import Flush
 from dromos._driver.lane import Lane
 from dromos._driver.links import LinkRecord
@@ -99,7 +100,7 @@ class Session:
         "_close_frame",
         "_close_within",
         "_deciding",
-        "_endpoint_name",
+        "_ended",
         "_flush",
         "_gap_since",
         "_hurry",
@@ -107,6 +108,7 @@ class Session:
         "_is_hurried",
         "_is_stop_due",
         "_lane",
+        "_lane_task",
         "_links",
         "_loop",
         "_next_link",
@@ -124,8 +126,8 @@ class Session:
         "_turnstile",
         "_watchers",
         "connection_id",
-        "ended",
         "is_connected",
+        "is_over",
         "number",
     )
 
@@ -135,7 +137,6 @@ class Session:
         number: int,
         connection_id: str,
         endpoint: Endpoint,
-        endpoint_name: str,
         callbacks: Callbacks,
         policy: Policy,
         options: Options,
@@ -148,7 +149,6 @@ class Session:
             number: Its number in the bridge.
             connection_id: What the source of tokens knows the connection by.
             endpoint: Where to dial.
-            endpoint_name: The same without secrets, to be shown.
             callbacks: The handler's methods.
             policy: What the core decides by.
             options: What the driver obeys by.
@@ -159,7 +159,6 @@ class Session:
         self.number = number
         self.connection_id = connection_id
         self.is_connected = False
-        self._endpoint_name = endpoint_name
         self._policy = policy
         self._options = options
         self._parts = parts
@@ -168,7 +167,7 @@ class Session:
         self._state: State | None = None
         self._inbox: list[heard.Event] = []  # few at a time
         self._deciding = False
-        self._links: dict[int, LinkRecord] = {}
+        self._links: list[LinkRecord] = []  # one most of the time
         self._next_link = 1
         self._next_ticket = 1
         self._attempts = Attempts(self, endpoint=endpoint, options=options, parts=parts)
@@ -180,17 +179,19 @@ class Session:
         self._is_hurried = False
         self._is_stop_due = False
         self._hurry: asyncio.Future[None] | None = None
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.is_over = False
+        self._ended: asyncio.Future[None] | None = None
         self._gap_since: float | None = None
         self._close_frame = (1000, "")
         self._flush: Flush | None = None
         self._close_within = options.close_timeout
         self._outlet = Outlet(options, self.stop, self.emit, parts.written)
         self._lane = Lane(callbacks, self, options.dedupe)
+        self._lane_task: asyncio.Task[None] | None = None
         self._callbacks = callbacks
         self._tally = Tally(has_outbox=options.outbox is not None)
         self._since = parts.wall()
-        self._watchers: list[Watcher] = []
+        self._watchers: tuple[Watcher, ...] = ()
 
     # ------------------------------------------------------------ from outside
 
@@ -200,14 +201,14 @@ class Session:
         Raises:
             PermanentError: If the session can't go on.
         """
-        self.emit(SessionStarted(endpoint=self._endpoint_name))
+        self._parts.tokens.join(self.connection_id)
+        self.emit(SessionStarted(endpoint=shown(self._attempts.endpoint)))
         end_watch = self._parts.watchdog.watch(self._loop, self._callbacks.methods(), self._blocked)
         error: Exception | None = None
         cancelled = False
         try:
-            self._lane.start(self._spawn).add_done_callback(self._lane_ended)
-            self._state, first = start(self._moment())
-            self._carry_out((self._state, first))
+            self._lane_task = self._lane.start(self._spawn)
+            self._carry_out(start(self._moment()))
             self._hear_all()  # somebody may have stopped it already
             error = await self._over
             if isinstance(error, InteractionRequired) and error.connection_id is None:
@@ -228,6 +229,7 @@ class Session:
                 await self._clean_up()
             finally:
                 end_watch()
+                self._parts.tokens.leave(self.connection_id)
                 self._close_outbox(error)
                 self.emit(SessionEnded(error=error, cancelled=cancelled))
                 self.note_end()
@@ -237,9 +239,19 @@ class Session:
 
     def note_end(self) -> None:
         """Note the end, once; of `run`'s task, if that was cancelled before its first step."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self.is_over:
+            self.is_over = True
             self._parts.forget(self.number)
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
+
+    def ended(self) -> asyncio.Future[None]:
+        """Return what is done once it is over: a future that is made for the first who asks."""
+        if self._ended is None:
+            self._ended = self._loop.create_future()
+            if self.is_over:
+                self._ended.set_result(None)
+        return self._ended
 
     def owns(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether a task is one of this session's, such as the one that runs its callbacks."""
@@ -311,7 +323,7 @@ class Session:
     @property
     def records(self) -> Iterable[LinkRecord]:
         """Its links, those that are being let go included."""
-        return self._links.values()
+        return self._links
 
     @property
     def is_ending(self) -> bool:
@@ -327,7 +339,7 @@ class Session:
     @property
     def phase(self) -> SessionState:
         """Where it is, in a word."""
-        if self.ended.done():
+        if self.is_over:
             return "closed"
         if self.is_ending:
             return "closing"
@@ -362,11 +374,11 @@ class Session:
 
     def watch(self, watcher: Watcher) -> None:
         """Have somebody told of every event and change from now on."""
-        self._watchers.append(watcher)
+        self._watchers = (*self._watchers, watcher)
 
     def answered(self, link: int) -> None:
         """Note that no answer is to come on this link any more."""
-        record = self._links.get(link)
+        record = self._record(link)
         if record is not None:
             record.stop_lingering()
 
@@ -391,21 +403,21 @@ class Session:
     def traffic(self) -> tuple[int, int]:
         """Return how many messages came on the links that are open, and how many went."""
         received = sent = 0
-        for record in tuple(self._links.values()):
+        for record in tuple(self._links):
             received += record.received_now
             sent += record.pings.sent
         return received, sent
 
     def wire_bytes(self) -> list[WireBytes]:
         """Return what the wire has carried of each open link that tells."""
-        records = tuple(self._links.values())
+        records = tuple(self._links)
         return [told for record in records if (told := record.wire_bytes_now) is not None]
 
     def snapshot(self) -> Snapshot:
         """Return what the session looks like now."""
-        records = list(self._links.values())
+        records = list(self._links)
         serving, state, ledger = self._outlet.record, self._state, self._outlet.ledger
-        counted = self._tally.freeze()
+        counted = self._tally.counters
         step = state.step if isinstance(state, Open) else None
         received, sent = self.traffic()
         now, wall = self._loop.time(), self._parts.wall()
@@ -413,7 +425,7 @@ class Session:
         return Snapshot(
             connection_id=self.connection_id,
             session=self.number,
-            endpoint=self._endpoint_name,
+            endpoint=shown(self._attempts.endpoint),
             state=self.phase,
             since=self._since,
             link=None if serving is None else serving.number,
@@ -463,7 +475,7 @@ class Session:
             self._over.set_result(final)
         self._hurry_up()
 
-    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+    def _lane_ended(self) -> None:
         """Nobody else may end the lane: without it no callback would ever run again."""
         if self._state is not None and not self._over.done():
             self._crash(RuntimeError("the task that runs the callbacks has ended"))
@@ -495,7 +507,7 @@ class Session:
                     self._over.set_result(error)
             case _:
                 # A link may have ended a moment ago; the news of it is in the inbox.
-                record = self._links.get(command.link)
+                record = self._record(command.link)
                 if record is not None:
                     self._perform_on(record, command)
 
@@ -518,7 +530,7 @@ class Session:
                 record.abort("given up")
             case do.Drop():
                 if record.link is None:  # an open one is forgotten when it has ended
-                    del self._links[record.number]
+                    self._links.remove(record)
                 self._forget_introduction(record)
                 record.drop()
 
@@ -534,16 +546,25 @@ class Session:
         )
 
     def _arm(self) -> None:
-        """Set the one timer to when the core wants to hear of the time."""
+        """Set the one timer to when the core wants to hear of the time, or leave it sooner.
+
+        The core may be told of the time too soon, and a timer that is cancelled stays in the
+        loop's heap until its time.
+        """
+        if self._state is None or isinstance(self._state, Stopped):
+            self._disarm()
+            return
+        at = wake_at(self._state, self._policy, self._moment())
+        soon = self._loop.time() + LONGEST_SLEEP
+        at = soon if at is None else min(at, soon)
+        if self._timer is None or at < self._timer.when():
+            self._disarm()
+            self._timer = self._loop.call_at(at, self._wake)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._state is None or isinstance(self._state, Stopped):
-            return
-        now = self._loop.time()
-        at = wake_at(self._state, self._policy, self._moment())
-        soon = now + LONGEST_SLEEP
-        self._timer = self._loop.call_at(soon if at is None else min(at, soon), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
@@ -567,15 +588,18 @@ class Session:
 
     def _start_dial(self, number: int, handover: bool) -> None:
         self._next_link = number + 1
-        for other in self._links.values():
+        for other in self._links:
             other.stop_lingering()  # two links are enough
         record = LinkRecord(number=number, handover=handover, owner=self, options=self._options)
         if self._callbacks.tap is not None:
             record.tap = functools.partial(self._lane.tap, record)
         if self._outlet.record is not None:
             self._lane.begin_overlap(self._outlet.record)
-        self._links[number] = record
+        self._links.append(record)
         record.dial = self._spawn(self._attempts.dial(record), f"dial-{number}")
+
+    def _record(self, number: int) -> LinkRecord | None:
+        return next((record for record in self._links if record.number == number), None)
 
     async def wait_for_room(self, record: LinkRecord) -> None:
         """Wait while a link that we let go is still unread, and another one serves.
@@ -584,15 +608,16 @@ class Session:
         a bound on sockets, as the gate of the dials is: the core has decided already.
         """
         while (serving := self._outlet.record) is not None and record.handover:
-            others = [each for each in self._links.values() if each.released and each.is_paused]
-            unread = [each.closed for each in others if each.link is not None and each.closed]
-            if not unread or serving.closed is None:
+            others = [each for each in self._links if each.released and each.is_paused]
+            unread = [each.closed() for each in others if each.link is not None]
+            if not unread or serving.link is None:
                 return
-            await asyncio.wait([*unread, serving.closed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*unread, serving.closed()], return_when=asyncio.FIRST_COMPLETED)
 
     def dial_failed(self, record: LinkRecord) -> None:
         """A dial did not lead to a link; what that means is heard next."""
-        self._links.pop(record.number, None)
+        if record in self._links:
+            self._links.remove(record)
         self._forget_successor(record)
 
     def _adopt(self, record: LinkRecord) -> None:
@@ -655,8 +680,9 @@ class Session:
         self._lane.link_ended(record)
         if record.is_unwanted:
             self._count_dropped(record)
-        if self._links.pop(record.number, None) is None:
+        if record not in self._links:
             return
+        self._links.remove(record)
         wire = record.wire_bytes
         self.emit(
             LinkLost(
@@ -796,16 +822,16 @@ class Session:
             self._hurry.set_result(None)
 
     async def _settle(self) -> None:
-        for record in list(self._links.values()):
-            if record.closed is not None:
-                await asyncio.shield(record.closed)
+        for record in list(self._links):
+            if record.link is not None:
+                await asyncio.shield(record.closed())
         await self._lane.drain()
 
     async def _close_now(self) -> None:
         """Close within `close_timeout`, whatever the handler and the far side do."""
         deadline = self._loop.time() + self._close_within
         self.hear(heard.StopRequested())
-        records = list(self._links.values())
+        records = list(self._links)
         for record in records:
             # All is released by now, unless it was a defect that ended the session.
             if not record.released:
@@ -837,12 +863,10 @@ class Session:
 
     async def _clean_up(self) -> None:
         """Leave nothing behind: no task, no timer, no socket."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         self._state = None
         self._outlet.serve(None)
-        records = list(self._links.values())
+        records = list(self._links)
         for record in records:
             record.drop()
         tasks = list(self._tasks)
@@ -856,7 +880,7 @@ class Session:
             self._over.cancel()
 
     async def _wait_closed(self, records: list[LinkRecord], within: float) -> None:
-        closings = [record.closed for record in records if record.closed is not None]
+        closings = [record.closed() for record in records if record.link is not None]
         if closings:
             await asyncio.wait(closings, timeout=max(0.0, within))
 
@@ -866,7 +890,7 @@ class Session:
         name = f"dromos-{self.number}-{name}"
         task = self._loop.create_task(coroutine, name=name, context=context)
         self._tasks.append(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(self._task_done, context=context)
         return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
@@ -875,6 +899,8 @@ class Session:
             self._asking = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self._crash(error)
+        if task is self._lane_task:
+            self._lane_ended()
 
     def emit(self, event: BridgeEvent) -> None:
         """Tell the observers, and count."""

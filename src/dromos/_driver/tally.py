@@ -1,6 +1,6 @@
 """Adds up a session's events."""
 
-from collections import Counter
+from dataclasses import replace
 
 from dromos import events
 from dromos.snapshot import Counters
@@ -12,6 +12,7 @@ class Tally:
     """What a session has counted so far.
 
     Attributes:
+        counters: How often what happened.
         failed_in_a_row: Failures that the backoff counts; what a link clears only once it
             has proven stable.
         last_error: What went wrong last.
@@ -19,47 +20,41 @@ class Tally:
     """
 
     __slots__ = (
-        "_counted",
         "_has_outbox",
+        "counters",
         "failed_in_a_row",
         "last_error",
         "last_error_at",
     )
 
     def __init__(self, *, has_outbox: bool) -> None:
+        self.counters = Counters()
         self.failed_in_a_row = 0
         self.last_error: Exception | None = None
         self.last_error_at: float | None = None
         self._has_outbox = has_outbox
-        self._counted: Counter[str] = Counter()
 
     def hear(self, event: events.BridgeEvent) -> None:
         """Count an event, which knows already when it happened."""
         if (name := _ONES.get(type(event))) is not None:
-            self._counted[name] += 1
+            self._add(**{name: 1})
         self._hear_of_messages(event)
         self._hear_of_failures(event)
 
-    def freeze(self) -> Counters:
-        """Return the figures as they are now."""
-        return Counters(**self._counted)
-
     def _hear_of_messages(self, event: events.BridgeEvent) -> None:
-        counted = self._counted
         match event:
             case events.LinkLost():
-                counted["received"] += event.messages
-                counted["sent"] += event.sent
                 # With an outbox, `DeliveryUnknown` tells.
-                counted["unknown"] += 0 if self._has_outbox else event.unconfirmed
+                unknown = 0 if self._has_outbox else event.unconfirmed
+                self._add(received=event.messages, sent=event.sent, unknown=unknown)
             case events.MessagesDropped(count=count):
-                counted["dropped"] += count
+                self._add(dropped=count)
             case events.DuplicatesDropped(count=count):
-                counted["duplicates"] += count
+                self._add(duplicates=count)
             case events.MessagesUnsent(count=count):
-                counted["unsent"] += count
+                self._add(unsent=count)
             case events.DeliveryUnknown(count=count, resent=False):
-                counted["unknown"] += count
+                self._add(unknown=count)
             case _:
                 pass
 
@@ -80,6 +75,11 @@ class Tally:
                 self._note(error, event.at)
             case _:
                 pass
+
+    def _add(self, **counts: int) -> None:
+        before = self.counters
+        sums = {name: getattr(before, name) + count for name, count in counts.items()}
+        self.counters = replace(before, **sums)
 
     def _note(self, error: Exception, at: float) -> None:
         self.last_error, self.last_error_at = error, at

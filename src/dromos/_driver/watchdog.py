@@ -40,14 +40,30 @@ class _Watch:
     """One session: whose code to look for, and whom to tell.
 
     Attributes:
-        names: What each code object is called.
-        receivers: The `self` that each is called with, to tell sessions of one class apart.
+        dog: Who watches it.
+        pulse: Its loop's.
         blocked: Is told of each block that is over.
+        names: What each code object is called.  Sessions of one class share it.
+        receivers: The `self` that each of these is called with, to tell such sessions apart.
     """
 
+    dog: "Watchdog"
+    pulse: "_Pulse"
     blocked: Callable[[str, float, str], None]
-    names: dict[CodeType, str] = field(default_factory=dict[CodeType, str])
-    receivers: dict[CodeType, object] = field(default_factory=dict[CodeType, object])
+    names: dict[CodeType, str]
+    receivers: tuple[object, ...]
+
+    def __call__(self) -> None:
+        """End it."""
+        self.dog.end(self)
+
+    def is_of(self, receiver: object, code: CodeType) -> bool:
+        """Whether this is the `self` that a code object is called with."""
+        return any(
+            mine is receiver
+            for known, mine in zip(self.names, self.receivers, strict=True)
+            if known == code
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +114,11 @@ class _Pulse:
         if self.cpu_clock != cpu_clock:
             self.cpu_clock, self.computed = cpu_clock, _read(cpu_clock)
         self.thread = threading.get_ident()
+
+    def shared(self, names: dict[CodeType, str]) -> dict[CodeType, str]:
+        """Return the names of the watch before, if they are the same: a class has many handlers."""
+        last = self.watches[-1].names if self.watches else names
+        return last if list(last.items()) == list(names.items()) else names
 
     def has_computed(self) -> float:
         """How many seconds the loop's thread has computed since this was asked before."""
@@ -179,16 +200,25 @@ class Watchdog:
             blocked: Is called in the loop after a block, with the method's name,
                 how many seconds it was at least, and the stack.
         """
-        watch = _Watch(blocked)
-        _learn(watch, methods)
+        names, receivers = _learn(methods)
         with self._lock():
             pulse = self._pulses.get(loop)
             if pulse is None:
                 pulse = self._pulses[loop] = _Pulse(loop)
                 pulse.note_thread()
+            watch = _Watch(self, pulse, blocked, pulse.shared(names), receivers)
             pulse.watches.append(watch)
             self._start()
-        return functools.partial(self._end, pulse, watch)
+        return watch
+
+    def end(self, watch: _Watch) -> None:
+        """End a watch; a second time does nothing."""
+        pulse = watch.pulse
+        with self._lock():
+            if watch in pulse.watches:
+                pulse.watches.remove(watch)
+            if not pulse.watches:
+                self._forget(pulse)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread to end, and return whether none is left."""
@@ -214,13 +244,6 @@ class Watchdog:
             self._complain(f"can't start: {error}")
         else:
             self._thread, self._is_running = thread, True
-
-    def _end(self, pulse: _Pulse, watch: _Watch) -> None:
-        with self._lock():
-            if watch in pulse.watches:
-                pulse.watches.remove(watch)
-            if not pulse.watches:
-                self._forget(pulse)
 
     def _beat(self, pulse: _Pulse) -> None:
         """The heartbeat: what blocked the loop, if anything did, is over."""
@@ -401,8 +424,15 @@ def _warn(sample: _Sample, seconds: float) -> None:
 # ---------------------------------------------------------------- whose code it is
 
 
-def _learn(watch: _Watch, methods: Mapping[str, Callable[..., Any]]) -> None:
-    """Note the code of methods, and its names: two if a wrapper is that of two methods."""
+def _learn(
+    methods: Mapping[str, Callable[..., Any]],
+) -> tuple[dict[CodeType, str], tuple[object, ...]]:
+    """Return the names of the methods' code, and the `self` that each is called with.
+
+    A wrapper that is that of two methods bears the names of both.
+    """
+    names: dict[CodeType, str] = {}
+    receivers: dict[CodeType, object] = {}
     seen: list[object] = []
     for name, method in methods.items():
         # A handler may be any object, and fail at any question.
@@ -411,9 +441,10 @@ def _learn(watch: _Watch, methods: Mapping[str, Callable[..., Any]]) -> None:
                 continue
             seen.append(method)
             for code, receiver in _layers(method):
-                known = watch.names.get(code)
-                watch.names[code] = name if known in {None, name} else f"{known} or {name}"
-                watch.receivers[code] = receiver
+                known = names.get(code)
+                names[code] = name if known in {None, name} else f"{known} or {name}"
+                receivers[code] = receiver
+    return names, tuple(receivers.values())
 
 
 def _is_same(method: object, other: object) -> bool:
@@ -486,7 +517,7 @@ def _owners(frame: FrameType, watches: list[_Watch]) -> list[_Watch]:
     if len(watches) == 1 or not code.co_argcount:
         return watches
     receiver = frame.f_locals.get(code.co_varnames[0])
-    owners = [watch for watch in watches if watch.receivers[code] is receiver]
+    owners = [watch for watch in watches if watch.is_of(receiver, code)]
     return owners or watches
 
 

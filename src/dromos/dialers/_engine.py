@@ -16,6 +16,8 @@ class EngineLog:
     parser found an error and has sent a CLOSE.
     """
 
+    __slots__ = ("gave_up",)
+
     def __init__(self) -> None:
         self.gave_up: Callable[[], None] | None = None
 

@@ -92,18 +92,31 @@ class Redactor:
     servers echo them in.  What is shorter than four characters stays.
     """
 
-    __slots__ = ("_secrets",)
+    __slots__ = ("_header_values", "_others")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        spelled: set[bytes] = set()
-        for secret in secrets:
-            for spelling in _spellings(secret):
-                if len(spelling) >= _SHORTEST_SECRET:
-                    spelled.add(spelling.encode("utf-8", "surrogateescape"))
-        self._secrets = sorted(spelled, key=len, reverse=True)
+    def __init__(self, header_values: Iterable[str], others: Iterable[str]) -> None:
+        """Spell nothing yet: a link keeps this for months, and a token is long.
+
+        Args:
+            header_values: Those of headers, of which parts may be secret alone.
+            others: What is secret besides.
+        """
+        self._header_values = tuple(header_values)
+        self._others = tuple(others)
 
     def __repr__(self) -> str:
-        return f"Redactor({len(self._secrets)} secrets)"
+        return f"Redactor({len(self._secrets())} secrets)"
+
+    def _secrets(self) -> list[bytes]:
+        """Return every spelling of every secret, the longest first."""
+        secrets = [part for value in self._header_values for part in header_secrets(value)]
+        spelled = {
+            spelling.encode("utf-8", "surrogateescape")
+            for secret in (*secrets, *self._others)
+            for spelling in _spellings(secret)
+            if len(spelling) >= _SHORTEST_SECRET
+        }
+        return sorted(spelled, key=len, reverse=True)
 
     def clean(self, data: bytes, *, cut: bool = False) -> bytes:
         """Return `data` without secrets.
@@ -112,9 +125,10 @@ class Redactor:
             data: What may hold some.
             cut: True if `data` may end in the middle of one.
         """
-        for secret in self._secrets:
+        secrets = self._secrets()
+        for secret in secrets:
             data = data.replace(secret, REDACTED.encode())
-        return self._without_start(data) if cut else data
+        return _without_start(data, secrets) if cut else data
 
     def text(self, text: str) -> str:
         """Return `text` without secrets."""
@@ -126,23 +140,24 @@ class Redactor:
         Short plain words stay: reasons say with them what became of a token, and some
         far sides want `token` or `auth` as a subprotocol.
         """
-        data = text.encode()
-        for secret in self._secrets:
+        data, secrets = text.encode(), self._secrets()
+        for secret in secrets:
             if len(secret) > _LONGEST_WORD or not (secret.isalpha() and secret.islower()):
                 data = data.replace(secret, REDACTED.encode())
         # A CLOSE holds 123 bytes of it, and whoever fills them may cut a secret.
-        data = self._without_start(data) if len(data) >= _LONG_REASON else data
+        data = _without_start(data, secrets) if len(data) >= _LONG_REASON else data
         return data.decode("utf-8", "replace")
 
-    def _without_start(self, data: bytes) -> bytes:
-        """Drop the start of a secret from the end of `data`."""
-        longest = 0
-        for secret in self._secrets:
-            for length in range(min(len(secret) - 1, len(data)), _SHORTEST_SECRET - 1, -1):
-                if data.endswith(secret[:length]):
-                    longest = max(longest, length)
-                    break
-        return data[:-longest] + REDACTED.encode() if longest else data
+
+def _without_start(data: bytes, secrets: list[bytes]) -> bytes:
+    """Drop the start of a secret from the end of `data`."""
+    longest = 0
+    for secret in secrets:
+        for length in range(min(len(secret) - 1, len(data)), _SHORTEST_SECRET - 1, -1):
+            if data.endswith(secret[:length]):
+                longest = max(longest, length)
+                break
+    return data[:-longest] + REDACTED.encode() if longest else data
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
@@ -217,15 +232,17 @@ class Request:
         shaped = check_headers("headers", handshake.headers)
         replaced = {name.lower() for name, _ in shaped}
         kept = tuple(pair for pair in headers if pair[0].lower() not in replaced)
+        sent = (*shaped, *kept)
+        values = (value for name, value in sent if name.lower() not in _PUBLIC)
         offered = check_subprotocols((*handshake.subprotocols, *subprotocols))
         return cls(
             url=parts.geturl(),
             host=parts.hostname or "",
             port=parts.port or (443 if parts.scheme == "wss" else 80),
             secure=parts.scheme == "wss",
-            headers=(*shaped, *kept),
+            headers=sent,
             subprotocols=offered,
-            redactor=Redactor(_secrets((*shaped, *kept), parts, offered, proxy)),
+            redactor=Redactor(values, _other_secrets(parts, offered, proxy)),
         )
 
 
@@ -269,15 +286,9 @@ def _in_ascii(parts: SplitResult, host: str, port: int | None) -> SplitResult:
     )
 
 
-def _secrets(
-    headers: tuple[tuple[str, str], ...],
-    parts: SplitResult,
-    subprotocols: tuple[str, ...],
-    proxy: str | None,
+def _other_secrets(
+    parts: SplitResult, subprotocols: tuple[str, ...], proxy: str | None
 ) -> Iterator[str]:
-    for name, value in headers:
-        if name.lower() not in _PUBLIC:
-            yield from header_secrets(value)
     # Tokens travel as subprotocols, in the query, and in the path of web hooks.
     yield from subprotocols
     yield from (value for _, value in parse_qsl(parts.query, keep_blank_values=True))

@@ -65,11 +65,14 @@ class _Attempt(Attempt[PicowsLink]):
     ) -> None:
         super().__init__(route, request, listener, limits)
         self._log = EngineLog()
+        self._headers = list(request.headers)
 
     async def open(self) -> PicowsLink:
         """Return the link.  Call `discard` if this raises."""
         # In no variable: this frame lasts as long as the dial, and stacks may show variables.
         _, link = await ws_connect(self._make_link, **await self._options())
+        # picows keeps the list for as long as the link; it holds the credentials.
+        self._headers.clear()
         if not isinstance(link, PicowsLink):
             # picows makes no listener if the connection ends before the answer, and keeps to
             # itself how: with TLS 1.3 a server refuses our certificate only after the handshake.
@@ -81,10 +84,9 @@ class _Attempt(Attempt[PicowsLink]):
     async def _options(self) -> dict[str, Any]:
         """Return what picows is called with."""
         request, route = self._request, self._route
-        headers = list(request.headers)
         if request.subprotocols:
-            headers.append(("Sec-WebSocket-Protocol", ", ".join(request.subprotocols)))
-        url, rest = await self._target(headers)
+            self._headers.append(("Sec-WebSocket-Protocol", ", ".join(request.subprotocols)))
+        url, rest = await self._target()
         if request.secure:
             # picows' default would let a dead peer hold a closing link for 30 s.
             rest["ssl_shutdown_timeout"] = LINGER
@@ -96,7 +98,7 @@ class _Attempt(Attempt[PicowsLink]):
             "enable_auto_ping": False,
             "enable_auto_pong": False,  # PicowsLink answers, and checks reserved bits before
             "max_frame_size": self._limits.message_size,
-            "extra_headers": headers,
+            "extra_headers": self._headers,
             "max_redirects": 0,
             "proxy": route.proxy,
             "read_buffer_init_size": _READ_BUFFER,
@@ -112,14 +114,14 @@ class _Attempt(Attempt[PicowsLink]):
             return refused(self._request, head, body, bad_header=name)
         return super().refusal(error)
 
-    async def _target(self, headers: list[tuple[str, str]]) -> tuple[str, dict[str, Any]]:
+    async def _target(self) -> tuple[str, dict[str, Any]]:
         """Return the URL and options for picows."""
         request = self._request
         address = await self._address_for_proxy()
         if address is None:
             return request.url, {}
         parts = urlsplit(request.url)
-        headers.append(("Host", parts.netloc))
+        self._headers.append(("Host", parts.netloc))
         url = parts._replace(netloc=f"{address}:{request.port}").geturl()
         return url, {"server_hostname": request.host} if request.secure else {}
 
