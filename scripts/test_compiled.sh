@@ -21,6 +21,10 @@ before=$(ls src/dromos/dialers/_compiled_for_* 2>/dev/null || true)
 built=$("$python" hatch_build.py)
 [ -n "$before" ] || trap 'rm -f "$built"' EXIT
 
-DROMOS_EXPECT_COMPILED=1 "$python" -m pytest -q -m 'not slow' -p no:cacheprovider "$@" \
+code=0
+output=$(DROMOS_EXPECT_COMPILED=1 "$python" -m pytest -q -m 'not slow' -p no:cacheprovider --color=no "$@" \
     tests/compiled tests/dialers tests/bridge/test_real_sockets.py tests/bridge/test_slow_handler.py \
-    tests/driver/test_straight.py tests/driver/test_blocked_loop.py tests/benchmarks/test_harness.py
+    tests/driver/test_straight.py tests/driver/test_blocked_loop.py tests/benchmarks/test_harness.py 2>&1) || code=$?
+[ "$code" = 0 ] || echo "$output"
+echo "the compiled listener: $(tail -n 1 <<<"$output")"
+exit "$code"
