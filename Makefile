@@ -6,10 +6,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 export SHALLOW := STORM_SEEDS=200 EXPLORE_DEEP=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pythons gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm scrape bench bench-smoke mutants venv format map diagram lock clean
+.PHONY: help demo test pythons compiled compiled-test gate lint types imports coverage changelog fuzz conformance schedules simulate chaos soak many storm scrape bench bench-smoke mutants venv format map diagram lock clean
 
 help:                   ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: .venv/demo        ## set up, then run the demo
 	$(BIN)/dromos demo
@@ -20,6 +20,12 @@ test: .venv/test        ## set up, then run the tests, here and on every other C
 
 pythons: .venv/test     ## run the tests on the other CPythons only
 	@scripts/test_other_pythons.sh
+
+compiled: .venv/compile ## compile the optional listener in place, for this Python (needs a C compiler)
+	$(BIN)/python hatch_build.py
+
+compiled-test: .venv/compile    ## compile it, run with it the tests that concern it, and remove it
+	@scripts/test_compiled.sh
 
 gate: lint types imports coverage docs changelog        ## everything a change must pass, besides the tests
 
@@ -110,6 +116,7 @@ lock:                   ## write the locks anew after a change of dependencies
 	scripts/lock.sh
 
 clean:                  ## remove the environments and all that was generated
+	rm -f src/dromos/dialers/_compiled_for_*
 	rm -rf .venv .venv-* mutants .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist docs/_build
 
 # One environment in three steps, each taken again only when its lock or pyproject.toml has changed.
@@ -129,6 +136,10 @@ clean:                  ## remove the environments and all that was generated
 
 .venv/bench: requirements-bench.lock .venv/test
 	@$(PIP) -r requirements-bench.lock
+	@touch $@
+
+.venv/compile: requirements-compile.lock .venv/test
+	@$(PIP) -r requirements-compile.lock
 	@touch $@
 
 .venv/docs: requirements-docs.lock .venv/test

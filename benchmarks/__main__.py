@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import callgrind, idle, renewals, startup, surroundings
-from benchmarks.clients import CLIENTS
+from benchmarks.clients import CLIENTS, available
 from benchmarks.jobs import JOBS
 from benchmarks.plot import draw
 from benchmarks.rounds import play
@@ -155,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--scale", type=float, default=1.0, help="times the usual number of messages (default 1)")
     add("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="default asyncio")
     add("--jobs", type=_names(tuple(JOBS)), default=list(JOBS), help=f"of: {'; '.join(JOBS)}")
-    add("--clients", type=_names(tuple(CLIENTS)), default=list(CLIENTS), help="; ".join(CLIENTS))
+    clients = available()
+    add("--clients", type=_names(clients), default=clients, help="; ".join(clients))
     add("--callgrind", action="store_true", help="count instructions as well (minutes)")
     add("--links", type=_counts, default=[1, 100, 1000, 5000], help="idle ones, as 1,100,1000,5000")
     add("--seconds", type=float, default=20.0, help="to watch idle links for (default 20)")

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.clients import variables_of
 from benchmarks.jobs import Job
 from benchmarks.lap import COUNTED
 from benchmarks.rounds import do, order_for
@@ -47,7 +48,8 @@ def _instructions(where: Server, job: Job, client: str) -> int:
         valgrind = ["valgrind", "--tool=callgrind", "-q", f"--callgrind-out-file={out}"]
         valgrind += ["--instr-atstart=no"]
         env = ["env", "PYTHONHASHSEED=0", f"{COUNTED}=1"]
-        do([*env, *valgrind, sys.executable, "-m", "benchmarks.worker"], order)
+        command = [*env, *valgrind, sys.executable, "-m", "benchmarks.worker"]
+        do(command, order, variables_of(client))
         dumps = [path.read_text() for path in Path(folder).glob("out.*")]
     totals = [int(n) for dump in dumps for n in re.findall(r"^totals: (\d+)", dump, re.MULTILINE)]
     if not any(totals):

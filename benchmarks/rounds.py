@@ -5,11 +5,13 @@ them down alike.
 """
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.clients import variables_of
 from benchmarks.jobs import Job
 from benchmarks.server import Server
 from benchmarks.table import Sample
@@ -20,14 +22,26 @@ LIMIT = 300
 """Seconds for one process; on a machine that is four times slower than a quiet one."""
 
 
-def do(command: Sequence[str], order: dict[str, Any]) -> dict[str, Any]:
+def do(
+    command: Sequence[str], order: dict[str, Any], variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Have a process do what is ordered, and return the last line that it prints, read as JSON.
+
+    Args:
+        command: What to run, but for its last argument.
+        order: That argument.
+        variables: For its environment.  None (default): those of a client in Python.
 
     Raises:
         RuntimeError: If it failed; the message holds what it said.
     """
     done = subprocess.run(
-        [*command, json.dumps(order)], capture_output=True, text=True, timeout=LIMIT, check=False
+        [*command, json.dumps(order)],
+        env=os.environ | (variables_of("dromos") if variables is None else variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed on {order}:\n{done.stderr}")
@@ -74,7 +88,8 @@ def play(
             tell(f"round {number} of {rounds}: {job.name}")
             for client in clients:
                 order = order_for(job, client, where, scale=scale, loop=loop)
-                took = do([sys.executable, "-m", "benchmarks.worker"], order)
+                command = [sys.executable, "-m", "benchmarks.worker"]
+                took = do(command, order, variables_of(client))
                 cpu, wall = took.pop("cpu"), took.pop("wall")
                 yield Sample(
                     job=job.name, client=client, round=number, cpu=cpu, wall=wall, percentiles=took

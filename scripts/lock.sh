@@ -31,3 +31,5 @@ lock requirements-docs.lock "What the documents need" \
     --extra all --group build --group docs --constraint requirements-dev.lock --upgrade
 lock requirements.lock "What the demo needs" \
     --extra cli --group build --constraint requirements-dev.lock --upgrade
+lock requirements-compile.lock "What compiling the listener needs, and the tests" \
+    --extra all --group build --group test --group compile --constraint requirements-dev.lock "$@"

@@ -10,12 +10,15 @@ from click import UsageError
 
 from dromos.config import Config
 from dromos.config.table import SECTIONS
+from dromos.dialers._choice import SWITCH
 from tests.documents.pages import DOCS, PAGES, Block, Page
 from tests.documents.test_other_blocks import blocks, parse
 
 DEPLOY = DOCS.parent / "deploy"
+HOOK = DOCS.parent / "hatch_build.py"
 VARIABLES = {option.variable("DROMOS_") for section in SECTIONS for option in section.options()}
 VARIABLES |= {"DROMOS_CONNECTION_ID", "DROMOS_CONNECTION_URL", "DROMOS_CONNECTION_HANDLER"}
+VARIABLES |= {SWITCH, *re.findall(r"\bDROMOS_[A-Z]+\b", HOOK.read_text())}
 
 
 def read(toml: str, folder: Path, **variables: str) -> Config:

@@ -33,15 +33,10 @@ SLOTS: Final = (
     "_assembly",
     "_clean",
     "_deaf",
-    "_deliver",
-    "_done",
     "_end",
-    "_in_messages",
     "_last_ping",
-    "_left",
     "_limits",
     "_linger",
-    "_listener",
     "_loop",
     "_opened",
     "_over",
@@ -52,9 +47,11 @@ SLOTS: Final = (
     "_wire",
     "_write",
     "_writing_paused",
-    "received",
 )
-"""What a link has room for: `Conduct` itself has none, so that it mixes with any class."""
+"""What a link has room for beside a listener's fields.
+
+`Conduct` itself has none, so that it mixes with any class.
+"""
 
 
 def refuse(*_: object) -> NoReturn:

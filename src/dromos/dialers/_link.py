@@ -1,12 +1,12 @@
 """One open WebSocket on picows: its `WSListener`, and the bridge's `Link`."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSFrame, WSMsgType, WSTransport
 
 from dromos.dialers import _kernel
+from dromos.dialers._choice import Listener
 from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
@@ -23,10 +23,11 @@ _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
 
 
-class PicowsLink(Conduct, WSListener):
+class PicowsLink(Conduct, Listener):
     """A link on picows.  `PicowsDialer.dial` makes it.
 
-    picows calls its `on_ws_*` methods; `interfaces.Link` describes the others.
+    picows calls its `on_ws_*` methods, of which `_listener.py` has the one for frames;
+    `interfaces.Link` describes the others.
     `Conduct` says what it reports as the end.
     """
 
@@ -58,35 +59,6 @@ class PicowsLink(Conduct, WSListener):
         self._socket = self._wire.get_extra_info("socket")
         # picows keeps both for as long as the link; nobody asks, and one holds the credentials.
         del transport.request.headers, transport.response.headers
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Deliver a whole message; leave everything else to `_on_rare_frame`.
-
-        This runs for every message: no clock, no allocation but the message.
-        """
-        if frame.fin and self._in_messages and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
-            kind = frame.msg_type
-            if kind is _TEXT:
-                try:
-                    message: Message = frame.get_payload_as_utf8_text()
-                except UnicodeDecodeError:
-                    self._fail(1007, "text is not UTF-8")
-                    return
-            elif kind is _BINARY:
-                message = frame.get_payload_as_bytes()
-            else:
-                self._on_rare_frame(frame)
-                return
-            self.received += 1
-            try:
-                result = self._deliver(message)
-            except (Exception, asyncio.CancelledError) as error:
-                self._tell(self._listener.on_deliver_failed, error)
-            else:
-                if result is not self._done:
-                    self._tell(self._left, result)
-        else:
-            self._on_rare_frame(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Report the end, once; after `dial` has returned if that is still to come."""

@@ -1,6 +1,6 @@
 """A dialer on picows, the default engine."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from picows import (
@@ -11,6 +11,7 @@ from picows import (
     ws_connect,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from dromos.dialers._choice import COMPILED
 from dromos.dialers._dialer import Attempt, Route, SocketDialer
 from dromos.dialers._engine import EngineLog
 from dromos.dialers._link import LINGER, PicowsLink
@@ -45,11 +46,17 @@ class PicowsDialer(SocketDialer[PicowsLink]):
         happy_eyeballs_delay: Seconds after which the next address is tried beside
             those before it (RFC 8305). Default 0.25.
 
+    Attributes:
+        compiled: Whether its links receive with the compiled listener, where one was built
+            for the installed picows. The variable `DROMOS_NO_EXTENSIONS` has Python do it.
+
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument can't be used. No message shows a header's value
             or a password.
     """
+
+    compiled: ClassVar[bool] = COMPILED
 
     def _attempt(
         self, request: Request, listener: LinkListener, limits: Limits
