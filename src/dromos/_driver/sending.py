@@ -1,7 +1,7 @@
 """What a handler sends with, and the outlet that all of a session's senders share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, Final, Protocol, cast
@@ -60,12 +60,20 @@ class _Sent(_Drained):
             return
 
 
+class OutletOwner(Protocol):
+    """The session, as its outlet sees it."""
+
+    def stop(self, code: int, reason: str) -> None: ...
+
+    def emit(self, event: BridgeEvent) -> None: ...
+
+
 class Outlet:
     """Where a session's messages go: the link that serves, if there is one."""
 
     __slots__ = (
         "_done",
-        "close",
+        "_owner",
         "easy",
         "is_shut",
         "ledger",
@@ -82,13 +90,12 @@ class Outlet:
     def __init__(
         self,
         options: Options,
-        close: Callable[[int, str], None],
-        tell: Callable[[BridgeEvent], None],
+        owner: OutletOwner,
         done: asyncio.Future[None],
     ) -> None:
         self.record: LinkRecord | None = None
-        self.ledger = None if options.outbox is None else Ledger(options.outbox, tell)
-        self.close = close
+        self.ledger = None if options.outbox is None else Ledger(options.outbox, owner.emit)
+        self._owner = owner
         self.thread = get_ident()
         self.send_size_limit = options.send_size_limit
         self.send_buffer_limit = options.send_buffer_limit
@@ -105,6 +112,10 @@ class Outlet:
         """Write to this link from now on; None while there is none."""
         self.record = record
         self.adjust()
+
+    def close(self, code: int, reason: str) -> None:
+        """End the session with a close frame."""
+        self._owner.stop(code, reason)
 
     def shut(self) -> None:
         """Take nothing more, except what greets a link or renews its token."""

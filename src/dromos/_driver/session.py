@@ -185,7 +185,7 @@ class Session:
         self._close_frame = (1000, "")
         self._flush: Flush | None = None
         self._close_within = options.close_timeout
-        self._outlet = Outlet(options, self.stop, self.emit, parts.written)
+        self._outlet = Outlet(options, self, parts.written)
         self._lane = Lane(callbacks, self, options.dedupe)
         self._lane_task: asyncio.Task[None] | None = None
         self._callbacks = callbacks
