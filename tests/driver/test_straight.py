@@ -281,6 +281,28 @@ async def test_a_child_that_fails_at_once_ends_its_task_group_alone(waits: bool)
     assert [] == it.of(HandlerFailed)
 
 
+async def test_a_cancellation_that_was_taken_back_is_not_heard_by_the_next_of_the_read() -> None:
+    """As a task group does whose child, an eager task, has failed before it was waited for."""
+
+    async def scoped(message: str) -> None:
+        if message == "scoped":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            task.uncancel()
+        elif message == "waits":
+            await asyncio.sleep(1)
+
+    agent = Agent(scoped)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(arrive, it, "scoped", "waits")
+    await asyncio.sleep(2)
+    await it.cancel()
+
+    assert ["begin scoped", "end scoped", "begin waits", "end waits", "disconnect"] == agent.said
+    assert [] == it.of(HandlerFailed)
+
+
 async def test_a_cancellation_ends_what_it_awaits_and_can_be_undone_in_its_context() -> None:
     children: list[asyncio.Task[None]] = []
 
