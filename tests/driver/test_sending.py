@@ -1,7 +1,9 @@
 """What a handler sends: the quick way keeps every rule that the checked one has."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable
 from typing import Any
 
@@ -149,6 +151,21 @@ async def test_a_link_that_closes_refuses_and_the_next_one_takes() -> None:
     await it.cancel()
 
     assert ["from the first one's send"] == it.far.received
+
+
+async def test_a_link_that_is_lost_is_not_kept_by_what_sent_on_it() -> None:
+    """In an outage nothing takes its place, and an engine's buffers may be big."""
+    it, send = await opened(far_side=None)
+    await send("a")
+    links, lost = it.dialer.links, weakref.ref(it.link)
+    it.dialer.go_down()
+    await asyncio.sleep(5)
+    links.clear()
+    gc.collect()
+    assert lost() is None
+    with pytest.raises(NotConnected):
+        send("b")
+    await it.cancel()
 
 
 async def test_a_text_is_measured_in_bytes() -> None:
