@@ -110,6 +110,20 @@ async def test_one_who_gives_up_waiting_takes_nobody_with_him() -> None:
     await it.cancel()
 
 
+async def test_those_who_gave_up_waiting_are_forgotten_while_the_link_stays_blocked() -> None:
+    """A far side that reads slowly keeps it so for hours."""
+    it, send = await opened(far_side=reads_when_told, ping_interval=None, write_timeout=400)
+    written = await blocked(it, send)
+    ((record,),) = (session.records for session in it.bridge._sessions.values())
+    for _ in range(300):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(written, 1)
+    assert len(record.writing._waiters or ()) <= 100  # those since it looked for progress
+    it.far.start_reading()
+    await written
+    await it.cancel()
+
+
 async def test_who_waits_hears_of_the_end_of_the_link() -> None:
     it, send = await opened(far_side=reads_when_told)
     task = asyncio.ensure_future(_wait(await blocked(it, send)))
