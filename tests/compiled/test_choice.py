@@ -47,7 +47,7 @@ def test_a_variable_has_everything_run_in_python(monkeypatch: pytest.MonkeyPatch
     [
         pytest.param("raise ValueError('size changed')", id="a structure that shrank"),
         pytest.param(
-            "import warnings; warnings.warn('size changed', RuntimeWarning); Listener = object",
+            "import warnings; warnings.warn('a.B size changed', RuntimeWarning); Listener = object",
             id="a structure that has grown",
         ),
         pytest.param("raise ImportError('undefined symbol')", id="a symbol that is missing"),
@@ -66,6 +66,40 @@ def test_what_does_not_load_leaves_it_to_python(
         assert PythonListener is choose("0.0.1")
 
     sys.modules.pop(name, None)
+
+
+WARNS_ELSEWHERE = """
+import threading, warnings
+
+def elsewhere():
+    try:
+        warnings.warn("old", DeprecationWarning)
+    except DeprecationWarning as error:
+        Listener.raised.append(error)
+
+class Listener:
+    raised = []
+
+thread = threading.Thread(target=elsewhere)
+thread.start()
+thread.join()
+"""
+
+
+def test_what_other_threads_warn_of_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filters are the process's, and the first session may begin beside any other work."""
+    name = module_for("0.0.1")
+    (tmp_path / f"{name.rpartition('.')[2]}.py").write_text(WARNS_ELSEWHERE)
+    monkeypatch.setattr("dromos.dialers.__path__", [str(tmp_path)])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = choose("0.0.1")
+
+    sys.modules.pop(name, None)
+    assert [] == vars(found)["raised"]
 
 
 def test_the_dialer_tells_which_one_its_links_have() -> None:

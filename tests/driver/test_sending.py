@@ -1,7 +1,9 @@
 """What a handler sends: the quick way keeps every rule that the checked one has."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable
 from typing import Any
 
@@ -108,6 +110,20 @@ async def test_one_who_gives_up_waiting_takes_nobody_with_him() -> None:
     await it.cancel()
 
 
+async def test_those_who_gave_up_waiting_are_forgotten_while_the_link_stays_blocked() -> None:
+    """A far side that reads slowly keeps it so for hours."""
+    it, send = await opened(far_side=reads_when_told, ping_interval=None, write_timeout=400)
+    written = await blocked(it, send)
+    ((record,),) = (session.records for session in it.bridge._sessions.values())
+    for _ in range(300):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(written, 1)
+    assert len(record.writing._waiters or ()) <= 100  # those since it looked for progress
+    it.far.start_reading()
+    await written
+    await it.cancel()
+
+
 async def test_who_waits_hears_of_the_end_of_the_link() -> None:
     it, send = await opened(far_side=reads_when_told)
     task = asyncio.ensure_future(_wait(await blocked(it, send)))
@@ -149,6 +165,21 @@ async def test_a_link_that_closes_refuses_and_the_next_one_takes() -> None:
     await it.cancel()
 
     assert ["from the first one's send"] == it.far.received
+
+
+async def test_a_link_that_is_lost_is_not_kept_by_what_sent_on_it() -> None:
+    """In an outage nothing takes its place, and an engine's buffers may be big."""
+    it, send = await opened(far_side=None)
+    await send("a")
+    links, lost = it.dialer.links, weakref.ref(it.link)
+    it.dialer.go_down()
+    await asyncio.sleep(5)
+    links.clear()
+    gc.collect()
+    assert lost() is None
+    with pytest.raises(NotConnected):
+        send("b")
+    await it.cancel()
 
 
 async def test_a_text_is_measured_in_bytes() -> None:

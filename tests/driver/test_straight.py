@@ -153,6 +153,31 @@ async def test_what_one_raises_before_it_waits_is_told_and_the_rest_of_the_read_
     assert ["LookupError('bad')", "BridgeError('on_message was cancelled from within')"] == told
 
 
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_what_ends_more_than_a_callback_does_not_end_those_to_come(
+    end: type[BaseException],
+) -> None:
+    async def leave(message: str) -> None:
+        if message == "bad":
+            raise end
+
+    def read() -> None:
+        with pytest.raises(end):
+            arrive(it, "bad")
+
+    agent = Agent(leave)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(read)
+    await asyncio.sleep(1)
+    it.far.send("next")
+    it.far.send("last")
+    await asyncio.sleep(1)
+    await it.cancel()
+
+    assert ["begin bad", "begin next", "end next", "begin last", "end last"] == agent.said[:-1]
+    assert [] == it.of(HandlerFailed)
+
+
 async def test_what_one_raises_after_its_wait_is_told_and_the_link_goes_on() -> None:
     async def fail(message: str) -> None:
         if message == "bad":
@@ -278,6 +303,28 @@ async def test_a_child_that_fails_at_once_ends_its_task_group_alone(waits: bool)
     await it.cancel()
 
     assert ["begin bad", "end bad", "begin next", "end next", "disconnect"] == agent.said
+    assert [] == it.of(HandlerFailed)
+
+
+async def test_a_cancellation_that_was_taken_back_is_not_heard_by_the_next_of_the_read() -> None:
+    """As a task group does whose child, an eager task, has failed before it was waited for."""
+
+    async def scoped(message: str) -> None:
+        if message == "scoped":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            task.uncancel()
+        elif message == "waits":
+            await asyncio.sleep(1)
+
+    agent = Agent(scoped)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(arrive, it, "scoped", "waits")
+    await asyncio.sleep(2)
+    await it.cancel()
+
+    assert ["begin scoped", "end scoped", "begin waits", "end waits", "disconnect"] == agent.said
     assert [] == it.of(HandlerFailed)
 
 

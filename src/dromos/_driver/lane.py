@@ -320,12 +320,12 @@ class Lane:
         Most often it is a scope of the callback's own: a timeout that was over at once, or a
         task group with a child that failed before this task had its next turn.
         """
-        if self._begun is not None:
-            self._begun.cancel(error)
-            await self._go_on()
-        elif self._task is not None and self._task.cancelling():
+        if self._task is not None and not self._task.cancelling():
+            return  # a callback that is over has taken it back; one that has begun since goes on
+        if self._begun is None:
             raise error
-        # Otherwise a callback that is over has taken it back.
+        self._begun.cancel(error)
+        await self._go_on()
 
     # Straight from the link
 

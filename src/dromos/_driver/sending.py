@@ -135,6 +135,7 @@ class Outlet:
         """
         record, self.easy = self.record, -1
         if record is None:
+            self.link = None  # or it would be kept, with its buffers, until the next one comes
             return
         self.written = self.room_on(record)
         may = not (record.writing.blocked or self.is_shut or self.ledger is not None)

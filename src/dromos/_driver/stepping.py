@@ -171,9 +171,15 @@ def _run(
             # In no variable: the last message would be kept until the next one comes.
             yield from on_message((yield DONE))
         except BaseException as error:
-            if is_left or isinstance(error, GeneratorExit):
+            if is_left or _closes(error):
                 raise
             fail(error)
+
+
+def _closes(error: BaseException) -> bool:
+    """Whether this closes the generator that caught it, and was not raised by what it calls."""
+    trace = error.__traceback__
+    return isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None
 
 
 def _as_coroutine_function(callback: Callable[[Message], Any]) -> Callable[[Message], Any]:

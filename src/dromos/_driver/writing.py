@@ -99,6 +99,7 @@ class Writing:
         self._timer = None
         if not self.blocked:
             return
+        self._waiters = self._taken_waiters()  # but for those who gave up: it may go on for hours
         now, buffered = self._loop.time(), self._record.buffered
         if buffered < self._mark:
             self._progress_at = now

@@ -32,8 +32,9 @@ def choose(version: str = picows_version) -> type[PythonListener]:
         return PythonListener
     try:
         with warnings.catch_warnings():
-            # So Cython tells of structures that have grown, as in a patched picows.
-            warnings.simplefilter("error")
+            # So Cython tells of structures that have grown, as in a patched picows.  No other
+            # warning: this holds for all threads meanwhile.
+            warnings.filterwarnings("error", ".* size changed", RuntimeWarning)
             found: type[PythonListener] = importlib.import_module(module_for(version)).Listener
     except Exception:  # whatever keeps it from loading, the one in Python does the same
         return PythonListener
