@@ -134,8 +134,8 @@ class Outlet:
         and is not blocked, and is nothing to be kept or refused?
         """
         record, self.easy = self.record, -1
+        self.link = None  # or it would be kept, with its buffers, until the next one comes
         if record is None:
-            self.link = None  # or it would be kept, with its buffers, until the next one comes
             return
         self.written = self.room_on(record)
         may = not (record.writing.blocked or self.is_shut or self.ledger is not None)
