@@ -87,7 +87,20 @@ class Sink(_Counted):
         super().on_ws_frame(transport, frame)
         if frame.last_in_buffer and self.left:
             self.wire.pause_reading()
-            asyncio.get_running_loop().call_later(self.PAUSE, self.wire.resume_reading)
+            asyncio.get_running_loop().call_later(self.PAUSE, self.read_on)
+
+    def read_on(self) -> None:
+        """Go on reading, over TLS with what was decrypted before the pause.
+
+        aiofastnet 1.2 looks at that only when the socket brings more: the end of a burst
+        would wait for ever.
+        """
+        if self.wire.is_closing():
+            return
+        self.wire.resume_reading()
+        take = getattr(self.wire, "_do_read", None)
+        if take is not None:
+            take()
 
 
 class Source(_Counted):
