@@ -22,7 +22,7 @@ built=$("$python" hatch_build.py)
 grep -qxF "$built" <<<"$before" || trap 'rm -f "$built"' EXIT
 
 code=0
-output=$(DROMOS_EXPECT_COMPILED=1 "$python" -m pytest -q -m 'not slow' -p no:cacheprovider --color=no "$@" \
+output=$(env -u DROMOS_NO_EXTENSIONS DROMOS_EXPECT_COMPILED=1 "$python" -m pytest -q -m 'not slow' -p no:cacheprovider --color=no "$@" \
     tests/compiled tests/dialers tests/bridge/test_real_sockets.py tests/bridge/test_slow_handler.py \
     tests/driver/test_straight.py tests/driver/test_blocked_loop.py tests/benchmarks/test_harness.py 2>&1) || code=$?
 [ "$code" = 0 ] || echo "$output"

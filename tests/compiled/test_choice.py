@@ -1,6 +1,5 @@
 """Which listener runs: the compiled one only where it fits the picows that is installed."""
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -110,7 +109,6 @@ def test_the_dialer_tells_which_one_its_links_have() -> None:
 
 
 @pytest.mark.skipif(not EXPECTED, reason="make compiled-test compiles first")
-@pytest.mark.skipif(bool(os.environ.get(SWITCH)), reason=f"{SWITCH} is set")
 def test_the_compiled_listener_is_the_one_that_runs() -> None:
     assert PicowsDialer.compiled
     assert not isinstance(PicowsLink.on_ws_frame, FunctionType)
