@@ -86,7 +86,7 @@ def held_by_dromos() -> int:
     return sum(each.size for each in snapshot.traces)
 
 
-@pytest.mark.slow  # two real seconds in which nothing happens
+@pytest.mark.slow  # five real seconds in which nothing happens
 @pytest.mark.parametrize("dialer", DIALERS)
 async def test_a_link_with_nothing_on_it_but_pings_is_kept(dialer: str) -> None:
     """The kernel's clock is coarse: an answer from nearby seemed older than its ping."""
