@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import pytest
+
 from dromos import Bridge, RetryPolicy, Send, Token
 from dromos.events import BridgeEvent
 from dromos.model import Message
@@ -192,6 +194,17 @@ class Stage:
     def far(self) -> FarEnd:
         """The far end of the newest link."""
         return self.link.far
+
+
+def with_and_without(method: str) -> Any:
+    """A fixture: each test on links that have this method, and on such as leave it out."""
+
+    @pytest.fixture(params=[True, False], ids=[f"with {method}", f"no {method}"], autouse=True)
+    def has(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not request.param:
+            monkeypatch.delattr(MemoryLink, method)
+
+    return has
 
 
 async def until(condition: Callable[[], Any], *, within: float = 3600.0) -> None:

@@ -13,21 +13,15 @@ from dromos import Send
 from dromos.errors import ConnectionClosed, MessageTooBig, NotConnected
 from dromos.events import LinkLost
 from dromos.model import Message
-from dromos.testing.memory import FarEnd, MemoryLink
-from tests.driver.harness import Notes, PlainNotes, Stage, until
+from dromos.testing.memory import FarEnd
+from tests.driver.harness import Notes, PlainNotes, Stage, until, with_and_without
 
 pytestmark = pytest.mark.looptime
 
 BIG = "x" * 60_000
 
 
-@pytest.fixture(params=["by write", "by send"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the link is written to: it need not have a `write`."""
-    way: str = request.param
-    if way == "by send":
-        monkeypatch.delattr(MemoryLink, "write")
-    return way
+has_write = with_and_without("write")
 
 
 async def reads_when_told(link: FarEnd) -> None:

@@ -10,8 +10,7 @@ import pytest
 from dromos import Send
 from dromos.events import HandlerFailed
 from dromos.model import Message, Token
-from dromos.testing.memory import MemoryLink
-from tests.driver.harness import Notes, Stage, until
+from tests.driver.harness import Notes, Stage, until, with_and_without
 
 pytestmark = pytest.mark.looptime
 
@@ -48,13 +47,7 @@ class Agent(Notes):
         await super().on_disconnect(error)
 
 
-@pytest.fixture(params=["read by read", "one by one"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the link delivers: a link need not know where a read begins and ends."""
-    way: str = request.param
-    if way == "one by one":
-        monkeypatch.delattr(MemoryLink, "deliver_reads_to")
-    return way
+has_reads = with_and_without("deliver_reads_to")
 
 
 def arrive(it: Stage, *messages: str) -> None:
