@@ -23,6 +23,7 @@ __all__ = [
     "Logger",
     "Metrics",
     "Observer",
+    "ReadTaker",
     "Send",
     "Sendable",
     "TokenProvider",
@@ -198,6 +199,29 @@ class WireBytes(NamedTuple):
     sent: int
 
 
+class ReadTaker(Protocol):
+    """What takes the messages of a link read by read.
+
+    So what many small messages have in common is done once for all that came together.
+    """
+
+    @property
+    def take(self) -> Callable[[Message], object]:
+        """Called with each whole message; looked up once, when it is handed over."""
+        ...
+
+    @property
+    def done(self) -> object:
+        """What `take` returns where nothing is left to be done."""
+        ...
+
+    def within(self, read: Callable[[int], None], size: int, /) -> None:
+        """Called once for each read, in place of `read(size)`, which takes its messages."""
+
+    def left(self, result: Any, /) -> None:
+        """Called with what else `take` returns, in place of `LinkListener.on_result`."""
+
+
 class Link(Protocol):
     """One open WebSocket.
 
@@ -206,12 +230,9 @@ class Link(Protocol):
     `wire_bytes() -> WireBytes | None`, which another thread may ask as well, and None is for a
     platform that does not know.  It is asked for the last time in `LinkListener.on_closed`.
 
-    `deliver_reads_to(take, /, *, within, done, left)` is `deliver_to` for a link that knows
-    where a read from its socket begins and ends.  It calls `within(read, size)` once for each,
-    in place of `read(size)`, which takes the messages of those bytes; and `left(result)` in
-    place of `LinkListener.on_result` with what `take` returns unless that is `done`.  So what
-    many small messages have in common is done once for all that came together.  It lasts until
-    `deliver_to`, which may be called in the middle of a read.
+    `deliver_reads_to(taker, /)` is `deliver_to` for a link that knows where a read from its
+    socket begins and ends: see `ReadTaker`.  It lasts until `deliver_to`, which may be called
+    in the middle of a read.
 
     `write(opcode, message, /)` is `send` for a str, with opcode 1, and for bytes, with opcode 2
     (RFC 6455, 11.8); it raises `RuntimeError` from another thread than the event loop's.  It is

@@ -32,6 +32,7 @@ NAMES = {
     "NotConnected",
     "Outbox",
     "PermanentError",
+    "ReadTaker",
     "ReceivePaused",
     "RetryPolicy",
     "Send",

@@ -745,7 +745,7 @@ class _Reads:
         self._results = results or {}
         self._failure = failure or {}
         self._at_left = at_left
-        self._done = object()
+        self.done = object()
         self._changed = asyncio.Event()
 
     async def until(self, count: int) -> None:
@@ -755,9 +755,9 @@ class _Reads:
         await asyncio.sleep(0)  # and until that read is over
 
     def follow(self, link: Any) -> None:
-        link.deliver_reads_to(self._take, within=self._within, done=self._done, left=self._left)
+        link.deliver_reads_to(self)
 
-    def _within(self, read: Callable[[int], None], size: int) -> None:
+    def within(self, read: Callable[[int], None], size: int) -> None:
         assert not self.is_inside
         self.is_inside = True
         self.count += 1
@@ -766,13 +766,13 @@ class _Reads:
         finally:
             self.is_inside = False
 
-    def _take(self, message: Message) -> object:
+    def take(self, message: Message) -> object:
         self.taken.append((message, self.is_inside))
         self._changed.set()
         if message in self._failure:
             raise self._failure[message]
-        return self._results.get(message, self._done)
+        return self._results.get(message, self.done)
 
-    def _left(self, result: object) -> None:
+    def left(self, result: object) -> None:
         self.told.append(result)
         self._at_left()

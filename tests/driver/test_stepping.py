@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dromos._driver.stepping import DONE, Stepper
+from dromos._driver.stepping import DONE, Begun, Stepper
 from dromos.model import Message
 
 raised: list[BaseException] = []
 held: list[bool] = []
+begun: list[Begun] = []
 
 
 def note(error: BaseException) -> None:
@@ -32,11 +33,19 @@ async def stepper(
     """One whose task rests meanwhile."""
     raised.clear()
     held.clear()
+    begun.clear()
     task = asyncio.ensure_future(asyncio.Event().wait())
     await asyncio.sleep(0)
     try:
         context = contextvars.copy_context()
-        yield Stepper(task, context, on_message, fail=fail, hold=lambda: held.append(True))
+        yield Stepper(
+            task,
+            context,
+            on_message,
+            fail=fail,
+            hold=lambda: held.append(True),
+            go_on_with=begun.append,
+        )
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -85,6 +94,13 @@ async def test_within_one_read_it_takes_any_number() -> None:
     assert [DONE, DONE, DONE] == results
     assert ["a", b"b", "c"] == seen
     assert [] == held
+
+
+async def test_what_is_left_within_a_read_is_handed_over() -> None:
+    async with stepper(lambda _: asyncio.sleep(0)) as it:
+        await in_a_callback(lambda: it.within(lambda _: it.left(it.take("one")), 1))
+        (left,) = begun
+        await left
 
 
 async def test_it_is_no_task_while_another_one_is_at_work() -> None:

@@ -20,7 +20,7 @@ from dromos._driver.callbacks import (
 from dromos._driver.links import LinkRecord
 from dromos._driver.overlap import Overlap
 from dromos._driver.sending import Sender
-from dromos._driver.stepping import DONE, Begun, Stepper
+from dromos._driver.stepping import Begun, Stepper
 from dromos.errors import ConnectionClosed
 from dromos.model import Message, Token
 
@@ -342,10 +342,7 @@ class Lane:
             record.deliver_directly(functools.partial(self._deliver_first, record))
         elif not self._callbacks.is_async:
             record.deliver_directly(self._callbacks.on_untapped)
-        elif at_rest and record.can_deliver_reads:
-            it = self._stepping()
-            record.deliver_reads(it.take, within=it.within, done=DONE, left=self._leave)
-        else:
+        elif not (at_rest and record.deliver_reads(self._stepping())):
             record.deliver_directly(self._stepping().begin)
 
     def _stepping(self) -> Stepper:
@@ -361,6 +358,7 @@ class Lane:
                 self._callbacks.on_message,
                 fail=self._step_failed,
                 hold=self._hold,
+                go_on_with=self._go_on_with,
             )
         return self._stepper
 
@@ -373,10 +371,10 @@ class Lane:
             self._stepping().renew()
             raise error
 
-    def _leave(self, future: object) -> None:
+    def _go_on_with(self, begun: Begun) -> None:
         """Await what is left of a message, before the next one."""
         if self._direct is not None:
-            self.take_result(self._direct, self._stepping().leave(future))
+            self.take_result(self._direct, begun)
 
     def _hold(self) -> None:
         """Let nothing more go straight to the handler, until the task has nothing else to do."""

@@ -12,7 +12,7 @@ from dromos._driver.options import Options
 from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
 from dromos.errors import ConnectionClosed, NotConnected
-from dromos.interfaces import Link, WireBytes
+from dromos.interfaces import Link, ReadTaker, WireBytes
 from dromos.model import Message, Token
 from dromos.redaction import without
 
@@ -317,23 +317,14 @@ class LinkRecord:
         if self.link is not None:
             self.link.deliver_to(take)
 
-    @property
-    def can_deliver_reads(self) -> bool:
-        """Whether the link can hand over read by read."""
-        return hasattr(self.link, "deliver_reads_to")
-
-    def deliver_reads(
-        self,
-        take: Callable[[Message], Any],
-        *,
-        within: Callable[[Callable[[int], None], int], None],
-        done: object,
-        left: Callable[[Any], None],
-    ) -> None:
-        """The same, read by read: see `interfaces.Link`."""
-        deliver_reads_to: Any = getattr(self.link, "deliver_reads_to", None)
-        if deliver_reads_to is not None:
-            deliver_reads_to(take, within=within, done=done, left=left)
+    def deliver_reads(self, taker: ReadTaker) -> bool:
+        """The same, read by read; False if the link does not know of reads."""
+        deliver_reads_to: Callable[[ReadTaker], None] | None
+        deliver_reads_to = getattr(self.link, "deliver_reads_to", None)
+        if deliver_reads_to is None:
+            return False
+        deliver_reads_to(taker)
+        return True
 
     def discard(self) -> None:
         """Deliver nothing any more, and count what comes."""

@@ -61,7 +61,7 @@ class Begun:
 
 
 class Stepper:
-    """Makes the first steps of `on_message` as if its task had made them.
+    """Makes the first steps of `on_message` as if its task had made them: a `ReadTaker`.
 
     They run in the task's context, and `asyncio.current_task()` is that task, which has to be
     at rest meanwhile.
@@ -74,6 +74,7 @@ class Stepper:
     __slots__ = (
         "_context",
         "_fail",
+        "_go_on_with",
         "_hold",
         "_is_left",
         "_loop",
@@ -91,6 +92,7 @@ class Stepper:
         *,
         fail: Callable[[BaseException], None],
         hold: Callable[[], None],
+        go_on_with: Callable[[Begun], None],
     ) -> None:
         """Be ready for a first message.
 
@@ -100,6 +102,7 @@ class Stepper:
             on_message: The callback, which may also be a `def` that returns an awaitable.
             fail: Called with what it raises before it waits.
             hold: Called before a read while another task is at work: nothing may be taken.
+            go_on_with: Called with what is left of a message that was taken within a read.
         """
         self._task = task
         self._loop: AbstractEventLoop = task.get_loop()
@@ -107,6 +110,7 @@ class Stepper:
         self._on_message = _as_coroutine_function(on_message)
         self._fail = fail
         self._hold = hold
+        self._go_on_with = go_on_with
         self.renew()
 
     def renew(self) -> None:
@@ -132,7 +136,12 @@ class Stepper:
             future = self.take(message)
         finally:
             _leave_task(self._loop, self._task)
-        return None if future is DONE else self.leave(future)
+        return None if future is DONE else self._leave(future)
+
+    @property
+    def done(self) -> object:
+        """What `take` returns where nothing is left to be done."""
+        return DONE
 
     def within(self, read: Callable[[int], None], size: int) -> None:
         """Be the task while a link goes through what it has read, and may `take` any number."""
@@ -147,12 +156,16 @@ class Stepper:
         finally:
             _leave_task(self._loop, self._task)
 
-    def leave(self, future: object) -> Begun:
-        """Return what is left of the last message, and be ready for a next one.
+    def left(self, future: object) -> None:
+        """Hand over what is left of the last message.
 
         Args:
             future: What `take` has returned.
         """
+        self._go_on_with(self._leave(future))
+
+    def _leave(self, future: object) -> Begun:
+        """Return what is left of the last message, and be ready for a next one."""
         self._is_left.append(True)
         begun = Begun(self._run, future)
         self.renew()

@@ -11,7 +11,7 @@ from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
 from dromos.dialers._reads import Reads
-from dromos.interfaces import Limits, LinkListener, Sendable
+from dromos.interfaces import Limits, LinkListener, ReadTaker, Sendable
 from dromos.model import Message
 
 __all__ = ["PicowsLink"]
@@ -106,18 +106,10 @@ class PicowsLink(Conduct, Listener):
         if self._reads is not None:
             self._reads.within = None
 
-    def deliver_reads_to(
-        self,
-        take: Callable[[Message], Any],
-        /,
-        *,
-        within: Callable[[Callable[[int], None], int], None],
-        done: object,
-        left: Callable[[Any], None],
-    ) -> None:
-        """The same, with `within` around what each read brings: see `interfaces.Link`."""
-        self._deliver, self._done, self._left = take, done, left
-        self._intercept().within = within
+    def deliver_reads_to(self, taker: ReadTaker, /) -> None:
+        """The same, with `taker.within` around what each read brings: see `interfaces.Link`."""
+        self._deliver, self._done, self._left = taker.take, taker.done, taker.left
+        self._intercept().within = taker.within
 
     def pause_reading(self) -> None:
         """Stop reading from the socket, and read in small portions from then on.  Idempotent."""

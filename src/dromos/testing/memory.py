@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
-from dromos.interfaces import Limits, LinkListener, Sendable, WireBytes
+from dromos.interfaces import Limits, LinkListener, ReadTaker, Sendable, WireBytes
 from dromos.model import Handshake, Message, Seconds, seconds
 
 __all__ = ["HANG", "FarEnd", "FarSide", "MemoryDialer", "MemoryLink", "echo"]
@@ -471,22 +471,13 @@ class MemoryLink:
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
-        self._deliver = take
-        self._within: Callable[[Callable[[int], None], int], None] | None = None
+        self._deliver: Callable[[Message], Any] = take
         self._done: object = None
-        self._left: Callable[[Any], None] = self._listener.on_result
+        self._taker: ReadTaker | None = None
 
-    def deliver_reads_to(
-        self,
-        take: Callable[[Message], Any],
-        /,
-        *,
-        within: Callable[[Callable[[int], None], int], None],
-        done: object,
-        left: Callable[[Any], None],
-    ) -> None:
-        """The same, with `within` around what arrives together: see `interfaces.Link`."""
-        self._deliver, self._within, self._done, self._left = take, within, done, left
+    def deliver_reads_to(self, taker: ReadTaker, /) -> None:
+        """The same, with `taker.within` around what arrives together: see `interfaces.Link`."""
+        self._deliver, self._done, self._taker = taker.take, taker.done, taker
 
     def idle_for(self) -> float:
         """Seconds since any data arrived, by the loop's clock."""
@@ -572,10 +563,10 @@ class MemoryLink:
 
     def _read(self) -> None:
         size = sum(size for _, _, size in self._inbox)
-        if self._within is None or not self._inbox or not self.is_reading:
+        if self._taker is None or not self._inbox or not self.is_reading:
             self._take_inbox(size)
         else:
-            self._within(self._take_inbox, size)
+            self._taker.within(self._take_inbox, size)
 
     def _take_inbox(self, _: int) -> None:
         while self._inbox and self.is_reading and not self._over:
@@ -610,7 +601,8 @@ class MemoryLink:
                 self._listener.on_deliver_failed(error)
             else:
                 if result is not self._done:
-                    self._left(result)
+                    left = self._listener.on_result if self._taker is None else self._taker.left
+                    left(result)
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
