@@ -10,7 +10,7 @@ from dromos.dialers._choice import Listener
 from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
-from dromos.dialers._reads import Reads
+from dromos.dialers._reads import LEAST, Reads
 from dromos.interfaces import Limits, LinkListener, ReadTaker, Sendable
 from dromos.model import Message
 
@@ -112,9 +112,9 @@ class PicowsLink(Conduct, Listener):
         self._intercept().within = taker.within
 
     def pause_reading(self) -> None:
-        """Stop reading from the socket, and read in small portions from then on.  Idempotent."""
+        """Stop reading from the socket, and begin with small portions again.  Idempotent."""
         if self._over is None:
-            self._intercept().in_sips = True
+            self._intercept().portion = LEAST
         super().pause_reading()
 
     def resume_reading(self) -> None:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["READ_MOST", "Reads"]
+__all__ = ["LEAST", "MOST", "Reads"]
 
-READ_MOST: Final = 64 * 1024
-"""Bytes of one read, where they are limited."""
+LEAST: Final = 64 * 1024
+MOST: Final = 512 * 1024
+"""Bytes that one read may bring: at least while whoever takes them has to pause us, and at most."""
 
 
 class Reads(asyncio.BufferedProtocol):
@@ -16,28 +17,33 @@ class Reads(asyncio.BufferedProtocol):
     picows doubles its read buffer whenever a read has filled nine tenths of it.  Whoever
     pauses finds the kernel's buffer full each time, so each read would bring twice as
     much as the one before, up to megabytes: all of it messages that have to be held.
+    So a portion begins small, each read that fills it doubles it, and a pause makes it small
+    again.  Small ones only would cost an eighth more for each small message, for the kernel
+    tells the far side of each; and messages that came together in megabytes would cost twice
+    as much, since each read would take its memory from the kernel anew.
 
     Attributes:
-        in_sips: Whether the engine is lent `READ_MOST` bytes of its buffer at most.
+        portion: Bytes that the next read may bring.
         within: Called as `within(read, size)` in place of `read(size)`.
     """
 
-    __slots__ = ("_engine", "_get_buffer", "_read", "in_sips", "within")
+    __slots__ = ("_engine", "_get_buffer", "_read", "portion", "within")
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._get_buffer = engine.get_buffer
         self._read: Callable[[int], None] = engine.buffer_updated
-        self.in_sips = False
+        self.portion = LEAST
         self.within: Callable[[Callable[[int], None], int], None] | None = None
 
     def get_buffer(self, sizehint: int) -> Any:
         """Return as much of the engine's buffer as a read may fill."""
-        buffer = self._get_buffer(sizehint)
-        return buffer[:READ_MOST] if self.in_sips else buffer
+        return self._get_buffer(sizehint)[: self.portion]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on that so much was read."""
+        if nbytes == self.portion < MOST:
+            self.portion *= 2
         if self.within is None:
             self._read(nbytes)
         else:
