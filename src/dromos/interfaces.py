@@ -23,7 +23,6 @@ __all__ = [
     "Logger",
     "Metrics",
     "Observer",
-    "ReadTaker",
     "Send",
     "Sendable",
     "TokenProvider",
@@ -199,29 +198,6 @@ class WireBytes(NamedTuple):
     sent: int
 
 
-class ReadTaker(Protocol):
-    """What takes the messages of a link read by read.
-
-    So what many small messages have in common is done once for all that came together.
-    """
-
-    @property
-    def take(self) -> Callable[[Message], object]:
-        """Called with each whole message; looked up once, when it is handed over."""
-        ...
-
-    @property
-    def done(self) -> object:
-        """What `take` returns where nothing is left to be done."""
-        ...
-
-    def within(self, read: Callable[[int], None], size: int, /) -> None:
-        """Called once for each read, in place of `read(size)`, which takes its messages."""
-
-    def left(self, result: Any, /) -> None:
-        """Called with what else `take` returns, in place of `LinkListener.on_result`."""
-
-
 class Link(Protocol):
     """One open WebSocket.
 
@@ -230,9 +206,12 @@ class Link(Protocol):
     `wire_bytes() -> WireBytes | None`, which another thread may ask as well, and None is for a
     platform that does not know.  It is asked for the last time in `LinkListener.on_closed`.
 
-    `deliver_reads_to(taker, /)` is `deliver_to` for a link that knows where a read from its
-    socket begins and ends: see `ReadTaker`.  It lasts until `deliver_to`, which may be called
-    in the middle of a read.
+    `deliver_reads_to(take, /)` is `deliver_to` for a link that knows where a read from its
+    socket ends.  At that end, and before the link does or tells anything else that came in the
+    read, it calls `take` with an iterator of the whole messages that have come.  So what many
+    small ones have in common is done once for all of them.  What `take` leaves in the iterator,
+    and what is still in it when `deliver_to` is called, goes where `deliver_to` says; what it
+    raises goes to `LinkListener.on_deliver_failed`.
 
     `write(opcode, message, /)` is `send` for a str, with opcode 1, and for bytes, with opcode 2
     (RFC 6455, 11.8); it raises `RuntimeError` from another thread than the event loop's.  It is

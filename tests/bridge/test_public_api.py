@@ -32,7 +32,6 @@ NAMES = {
     "NotConnected",
     "Outbox",
     "PermanentError",
-    "ReadTaker",
     "ReceivePaused",
     "RetryPolicy",
     "Send",

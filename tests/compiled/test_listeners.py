@@ -14,7 +14,6 @@ from dromos.dialers._listener import PythonListener
 
 LISTENERS = [PythonListener, Listener] if COMPILED else [PythonListener]
 NOBODY: Any = None
-DONE = object()
 
 
 def recording(kind: type[PythonListener]) -> Any:
@@ -23,10 +22,10 @@ def recording(kind: type[PythonListener]) -> Any:
     class Probe(kind):  # type: ignore[misc, valid-type]
         def __init__(self) -> None:
             self.calls: list[tuple[object, ...]] = []
-            self.received, self._in_messages, self._done = 0, True, DONE
-            self._deliver, self._left, self._listener = self.deliver, "left", self
-            self.outcome: object = DONE
-            self.on_deliver_failed = "on_deliver_failed"
+            self.received, self._in_messages = 0, True
+            self._deliver, self._listener = self.deliver, self
+            self.outcome: object = None
+            self.on_deliver_failed, self.on_result = "on_deliver_failed", "on_result"
 
         def deliver(self, message: str | bytes) -> object:
             self.calls.append(("deliver", message))
@@ -98,13 +97,13 @@ def test_nothing_is_delivered_unless_a_frame_may_be_a_message(probe: Any) -> Non
     assert [("rare", 1, b"inside another")] == probe.calls
 
 
-@pytest.mark.parametrize("outcome", [None, "an awaitable"])
-def test_what_is_left_of_a_delivery_is_told(probe: Any, outcome: object) -> None:
+@pytest.mark.parametrize("outcome", [False, "an awaitable"])
+def test_what_a_delivery_returns_is_told(probe: Any, outcome: object) -> None:
     probe.outcome = outcome
 
     probe.hear(WSMsgType.TEXT, b"x")
 
-    assert [("deliver", "x"), ("tell", "left", outcome)] == probe.calls
+    assert [("deliver", "x"), ("tell", "on_result", outcome)] == probe.calls
 
 
 @pytest.mark.parametrize("error", [LookupError("no"), asyncio.CancelledError()])
@@ -128,9 +127,8 @@ def test_what_ends_more_than_a_delivery_passes(probe: Any, error: BaseException)
 
 
 def test_a_delivery_may_put_another_in_its_place(probe: Any) -> None:
-    def first(message: object) -> object:
-        probe._deliver, probe._done = probe.deliver, DONE
-        return DONE
+    def first(message: object) -> None:
+        probe._deliver = probe.deliver
 
     probe._deliver = first
     probe.hear(WSMsgType.TEXT, b"1")
@@ -147,7 +145,7 @@ def test_a_delivery_may_put_another_in_its_place(probe: Any) -> None:
             st.one_of(st.binary(max_size=20), st.text(max_size=10).map(str.encode)),
             st.sampled_from([True, True, False]),
             st.sampled_from([False, False, True]),
-            st.sampled_from([DONE, None, "left", ValueError("x"), asyncio.CancelledError()]),
+            st.sampled_from([None, None, "left", ValueError("x"), asyncio.CancelledError()]),
         ),
         max_size=8,
     )

@@ -1,8 +1,7 @@
 """What every dialer's links do, real or in memory."""
 
 import asyncio
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import pytest
@@ -669,110 +668,135 @@ class QuickContract(LinkContract):
 
 
 class ReadsContract(QuickContract):
-    """What links do that also know where a read begins and ends."""
+    """What links do that also know where a read ends."""
 
     @pytest.mark.parametrize("fragments", [1, 3])
-    async def test_messages_are_taken_within_their_read(self, open: Open, fragments: int) -> None:
+    async def test_messages_are_taken_in_their_order(self, open: Open, fragments: int) -> None:
         link, recorder, far = await open()
         reads = _Reads()
         reads.follow(link)
 
-        for message in ("a", "b", "c"):
+        for message in ("a", b"b", "c"):
             far.send(message, fragments=fragments)
         await reads.until(3)
 
-        assert [("a", True), ("b", True), ("c", True)] == reads.taken
-        assert not reads.is_inside
+        assert ["a", b"b", "c"] == reads.taken
+        assert 3 == link.received
         assert [] == recorder.calls
 
-    async def test_what_is_left_is_told_and_what_is_done_is_not(self, open: Open) -> None:
+    async def test_what_came_before_a_close_is_taken_before_it_is_told(self, open: Open) -> None:
         link, recorder, far = await open()
-        reads = _Reads(results={"waits": None, "also": "a future"})
+        order: list[object] = []
+        reads = _Reads(take=order.append)
+        reads.follow(link)
+        recorder.then("going_away", lambda: order.append("going_away"))
+
+        for message in ("a", "b"):
+            far.send(message)
+        far.close(1001)
+        await recorder.first("going_away")
+
+        assert ["a", "b", "going_away"] == order
+
+    @pytest.mark.parametrize("end", ["close", "abort"])
+    async def test_whoever_takes_may_end_the_link(self, open: Open, end: str) -> None:
+        link, recorder, far = await open()
+        reads = _Reads(take=lambda _: getattr(link, end)())
         reads.follow(link)
 
-        for message in ("done", "waits", "also"):
+        for message in ("a", "b"):
             far.send(message)
-        await reads.until(3)
+        far.close(1001)
 
-        assert [None, "a future"] == reads.told
-        assert [] == recorder.all("result")
+        assert (await recorder.closed())[0] in {1000, 1001, 1006}
+        assert "a" == reads.taken[0]
 
     async def test_deliver_to_ends_it_in_the_middle_of_a_read(self, open: Open) -> None:
         link, recorder, far = await open()
-        end = functools.partial(link.deliver_to, recorder.on_message)
-        reads = _Reads(results={"last": "left"}, at_left=end)
+
+        def take(message: Message) -> None:
+            if message == "last":
+                link.deliver_to(recorder.on_message)
+
+        reads = _Reads(take=take)
         reads.follow(link)
 
         for message in ("last", "next", "and next"):
             far.send(message)
         await recorder.until(lambda: len(recorder.messages) == 2)
-        before = reads.count
         far.send("later")
         await recorder.until(lambda: len(recorder.messages) == 3)
 
-        assert [("last", True)] == reads.taken
+        assert ["last"] == reads.taken
         assert ["next", "and next", "later"] == recorder.messages
-        assert before == reads.count
 
-    async def test_what_take_raises_is_told_and_the_read_goes_on(self, open: Open) -> None:
+    async def test_what_is_left_in_the_iterator_goes_where_deliver_to_says(
+        self, open: Open
+    ) -> None:
+        link, recorder, far = await open()
+
+        def take(messages: Iterator[Message]) -> None:
+            recorder.on_message(f"first: {next(messages)!s}")
+            link.deliver_to(recorder.on_message)
+
+        getattr(link, "deliver_reads_to")(take)  # noqa: B009
+        for message in ("a", "b", "c"):
+            far.send(message)
+        await recorder.until(lambda: len(recorder.messages) == 3)
+
+        assert ["first: a", "b", "c"] == recorder.messages
+
+    async def test_what_take_raises_is_told_and_the_rest_goes_on(self, open: Open) -> None:
         link, recorder, far = await open()
         error = LookupError("oops")
-        reads = _Reads(failure={"bad": error})
-        reads.follow(link)
 
+        def take(messages: Iterator[Message]) -> None:
+            assert "bad" == next(messages)
+            link.deliver_to(recorder.on_message)
+            raise error
+
+        getattr(link, "deliver_reads_to")(take)  # noqa: B009
         far.send("bad")
         far.send("good")
-        await reads.until(2)
+        await recorder.until(lambda: len(recorder.messages) == 1)
 
-        assert [("deliver_failed", error)] == recorder.calls
-        assert not reads.is_inside
+        assert [error] == recorder.all("deliver_failed")
+        assert ["good"] == recorder.messages
+
+    async def test_it_may_begin_again(self, open: Open) -> None:
+        link, recorder, far = await open()
+        reads, others = _Reads(), _Reads()
+        reads.follow(link)
+        far.send("a")
+        await reads.until(1)
+        link.deliver_to(recorder.on_message)
+        far.send("b")
+        await recorder.until(lambda: len(recorder.messages) == 1)
+        others.follow(link)
+        far.send("c")
+        await others.until(1)
+
+        assert (["a"], ["b"], ["c"]) == (reads.taken, recorder.messages, others.taken)
 
 
 class _Reads:
-    """Takes messages read by read, and notes whether each came within one."""
+    """Takes messages read by read, and notes each before it is passed on."""
 
-    def __init__(
-        self,
-        *,
-        results: dict[Message, object] | None = None,
-        failure: dict[Message, Exception] | None = None,
-        at_left: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.taken: list[tuple[Message, bool]] = []
-        self.told: list[object] = []
-        self.count = 0
-        self.is_inside = False
-        self._results = results or {}
-        self._failure = failure or {}
-        self._at_left = at_left
-        self.done = object()
+    def __init__(self, *, take: Callable[[Message], object] = lambda _: None) -> None:
+        self.taken: list[Message] = []
+        self._take = take
         self._changed = asyncio.Event()
 
     async def until(self, count: int) -> None:
         while len(self.taken) < count:
             self._changed.clear()
             await self._changed.wait()
-        await asyncio.sleep(0)  # and until that read is over
 
     def follow(self, link: Any) -> None:
-        link.deliver_reads_to(self)
+        link.deliver_reads_to(self.take)
 
-    def within(self, read: Callable[[int], None], size: int) -> None:
-        assert not self.is_inside
-        self.is_inside = True
-        self.count += 1
-        try:
-            read(size)
-        finally:
-            self.is_inside = False
-
-    def take(self, message: Message) -> object:
-        self.taken.append((message, self.is_inside))
+    def take(self, messages: Iterator[Message]) -> None:
         self._changed.set()
-        if message in self._failure:
-            raise self._failure[message]
-        return self._results.get(message, self.done)
-
-    def left(self, result: object) -> None:
-        self.told.append(result)
-        self._at_left()
+        for message in messages:
+            self.taken.append(message)
+            self._take(message)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dromos._driver.stepping import DONE, Begun, Stepper
+from dromos._driver.stepping import Begun, Stepper
 from dromos.model import Message
 
 raised: list[BaseException] = []
@@ -77,52 +77,75 @@ async def test_it_is_the_task_while_it_steps_and_not_afterwards() -> None:
         assert [it._task] == seen
 
 
-async def test_within_one_read_it_takes_any_number() -> None:
+async def test_it_takes_any_number_that_came_together() -> None:
     seen: list[Message] = []
 
     async def look(message: Message) -> None:
         assert asyncio.current_task() is it._task
         seen.append(message)
 
-    def read(size: int) -> None:
-        results.extend(it.take(message) for message in ("a", b"b", "c")[:size])
-
-    results: list[object] = []
     async with stepper(look) as it:
-        await in_a_callback(lambda: it.within(read, 3))
+        await in_a_callback(lambda: it.take(iter(["a", b"b", "c"])))
+        await in_a_callback(lambda: it.take(iter(["d"])))
         assert await in_a_callback(asyncio.current_task) is None
-    assert [DONE, DONE, DONE] == results
-    assert ["a", b"b", "c"] == seen
+    assert ["a", b"b", "c", "d"] == seen
     assert [] == held
+    assert [] == begun
 
 
-async def test_what_is_left_within_a_read_is_handed_over() -> None:
-    async with stepper(lambda _: asyncio.sleep(0)) as it:
-        await in_a_callback(lambda: it.within(lambda _: it.left(it.take("one")), 1))
+async def test_it_leaves_what_comes_after_a_message_that_has_to_wait() -> None:
+    seen: list[Message] = []
+
+    async def work(message: Message) -> None:
+        seen.append(message)
+        if message == "waits":
+            await asyncio.sleep(0)
+            seen.append("done")
+
+    messages = iter(["a", "waits", "b", "c"])
+    async with stepper(work) as it:
+        await in_a_callback(lambda: it.take(messages))
         (left,) = begun
+        assert ["b", "c"] == [*messages]
         await left
+        await in_a_callback(lambda: it.take(iter(["d"])))
+    assert ["a", "waits", "done", "d"] == seen
+
+
+async def test_what_one_raises_is_told_and_the_next_one_is_taken() -> None:
+    seen: list[Message] = []
+
+    async def work(message: Message) -> None:
+        seen.append(message)
+        if message == "bad":
+            raise LookupError(message)
+
+    async with stepper(work) as it:
+        await in_a_callback(lambda: it.take(iter(["bad", "good"])))
+    assert ["bad", "good"] == seen
+    assert ["LookupError('bad')"] == [repr(error) for error in raised]
 
 
 async def test_it_is_no_task_while_another_one_is_at_work() -> None:
     async def nothing(message: Message) -> None: ...
 
-    sizes: list[int] = []
+    messages = iter(["one"])
     async with stepper(nothing) as it:
-        it.within(sizes.append, 3)  # the test's own task
+        it.take(messages)  # in the test's own task
     assert [True] == held
-    assert [3] == sizes
+    assert ["one"] == [*messages]
 
 
-async def test_it_is_the_task_no_more_after_a_read_that_raises() -> None:
-    async def nothing(message: Message) -> None: ...
-
-    def read(size: int) -> None:
+async def test_it_is_the_task_no_more_after_what_ends_more_than_a_callback() -> None:
+    async def leave(message: Message) -> None:
         raise SystemExit
 
-    async with stepper(nothing) as it:
+    messages = iter(["exit", "next"])
+    async with stepper(leave, let_through) as it:
         with pytest.raises(RuntimeError, match="SystemExit"):
-            await in_a_callback(lambda: it.within(read, 1))
+            await in_a_callback(lambda: it.take(messages))
         assert await in_a_callback(asyncio.current_task) is None
+    assert ["next"] == [*messages]
 
 
 async def test_what_waits_without_a_future_is_told_from_what_is_done() -> None:
@@ -179,7 +202,7 @@ async def test_it_keeps_no_message() -> None:
     async with stepper(nothing) as it:
         message = Text("one")
         ref = weakref.ref(message)
-        await in_a_callback(lambda message=message: it.begin(message))
+        await in_a_callback(lambda message=message: it.take(iter([message])))
         del message
         gc.collect()
         assert ref() is None

@@ -75,10 +75,13 @@ async def warm(agent: Agent) -> Stage:
 async def test_what_waits_for_nothing_is_over_before_the_loop_turns() -> None:
     agent = Agent(nothing)
     it = await warm(agent)
-    link = it.link
     heard: list[str] = []
-    link.deliver_to(lambda message, take=link._deliver: (take(message), heard.extend(agent.said)))
-    it.far.send("now")
+
+    def read() -> None:
+        arrive(it, "now")
+        heard.extend(agent.said)
+
+    asyncio.get_running_loop().call_soon(read)
     await until(lambda: heard)
 
     assert ["begin now", "end now"] == heard

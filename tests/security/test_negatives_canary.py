@@ -1433,7 +1433,6 @@ NOT_MADE: Final = {
     "Logger": "a protocol",
     "Metrics": "a protocol",
     "Need": "three words",
-    "ReadTaker": "a protocol; the stepper that handlers run in holds no text of its own",
     "Send": "a protocol; what handlers get is looked at in the sweep",
     "TokenProvider": "a protocol",
     "TokenSource": "a protocol",

@@ -342,7 +342,7 @@ class Lane:
             record.deliver_directly(functools.partial(self._deliver_first, record))
         elif not self._callbacks.is_async:
             record.deliver_directly(self._callbacks.on_untapped)
-        elif not (at_rest and record.deliver_reads(self._stepping())):
+        elif not (at_rest and record.deliver_reads(self._stepping().take)):
             record.deliver_directly(self._stepping().begin)
 
     def _stepping(self) -> Stepper:

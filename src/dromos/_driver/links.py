@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -12,7 +12,7 @@ from dromos._driver.options import Options
 from dromos._driver.pings import Pings
 from dromos._driver.writing import Writing
 from dromos.errors import ConnectionClosed, NotConnected
-from dromos.interfaces import Link, ReadTaker, WireBytes
+from dromos.interfaces import Link, WireBytes
 from dromos.model import Message, Token
 from dromos.redaction import without
 
@@ -317,13 +317,13 @@ class LinkRecord:
         if self.link is not None:
             self.link.deliver_to(take)
 
-    def deliver_reads(self, taker: ReadTaker) -> bool:
-        """The same, read by read; False if the link does not know of reads."""
-        deliver_reads_to: Callable[[ReadTaker], None] | None
+    def deliver_reads(self, take: Callable[[Iterator[Message]], None]) -> bool:
+        """Let it call this with what a read brings; False if the link does not know of reads."""
+        deliver_reads_to: Callable[[Callable[[Iterator[Message]], None]], None] | None
         deliver_reads_to = getattr(self.link, "deliver_reads_to", None)
         if deliver_reads_to is None:
             return False
-        deliver_reads_to(taker)
+        deliver_reads_to(take)
         return True
 
     def discard(self) -> None:

@@ -4,10 +4,9 @@ from asyncio import AbstractEventLoop, CancelledError, Task
 
 # What asyncio's documentation offers to those who run tasks ("Extending asyncio").
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore[reportPrivateUsage]
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from functools import partial
 from inspect import CO_COROUTINE, isawaitable
 from types import coroutine
 from typing import Any, Final, TypeAlias
@@ -61,14 +60,15 @@ class Begun:
 
 
 class Stepper:
-    """Makes the first steps of `on_message` as if its task had made them: a `ReadTaker`.
+    """Makes the first steps of `on_message` as if its task had made them.
 
     They run in the task's context, and `asyncio.current_task()` is that task, which has to be
     at rest meanwhile.
 
-    One generator awaits one message's coroutine after another: it is sent the messages, and
-    yields `DONE` after each.  Beginning and ending a coroutine by hand takes an exception for
-    each, and three times as long.
+    One generator awaits one message's coroutine after another: it is sent the messages that
+    came together, and yields `DONE` after the last.  Beginning and ending a coroutine by hand
+    takes an exception for each, and three times as long; and sending the messages one by one
+    enters the context and the generator for each of them.
     """
 
     __slots__ = (
@@ -81,7 +81,6 @@ class Stepper:
         "_on_message",
         "_run",
         "_task",
-        "take",
     )
 
     def __init__(
@@ -101,8 +100,8 @@ class Stepper:
             context: The task's.
             on_message: The callback, which may also be a `def` that returns an awaitable.
             fail: Called with what it raises before it waits.
-            hold: Called before a read while another task is at work: nothing may be taken.
-            go_on_with: Called with what is left of a message that was taken within a read.
+            hold: Called while another task is at work: nothing may be taken.
+            go_on_with: Called with what is left of a message that has to wait.
         """
         self._task = task
         self._loop: AbstractEventLoop = task.get_loop()
@@ -119,9 +118,6 @@ class Stepper:
         made: Any = _run(self._on_message, self._fail, self._is_left)
         self._run: _Run = made  # a generator still, which is only marked as one that may await
         next(self._run)
-        run: Callable[..., object] = self._context.run
-        # Takes a message to where its callback waits: `DONE`, or what it waits for.
-        self.take = partial(run, self._run.send)
 
     def begin(self, message: Message) -> object:
         """Take a message, and return what is left to be awaited; None if that is nothing.
@@ -132,44 +128,31 @@ class Stepper:
             _enter_task(self._loop, self._task)
         except RuntimeError:
             return self._on_message(message)
-        try:
-            future = self.take(message)
-        finally:
-            _leave_task(self._loop, self._task)
-        return None if future is DONE else self._leave(future)
+        return self._step((message,))
 
-    @property
-    def done(self) -> object:
-        """What `take` returns where nothing is left to be done."""
-        return DONE
-
-    def within(self, read: Callable[[int], None], size: int) -> None:
-        """Be the task while a link goes through what it has read, and may `take` any number."""
+    def take(self, messages: Iterator[Message]) -> None:
+        """Take what has come together, up to the first message that has to wait."""
         try:
             _enter_task(self._loop, self._task)
         except RuntimeError:
             self._hold()
-            read(size)
             return
+        begun = self._step(messages)
+        if begun is not None:
+            self._go_on_with(begun)
+
+    def _step(self, messages: Iterable[Message]) -> Begun | None:
+        """Begin with each message in the task, which was entered, until one has to wait."""
+        run = self._run
         try:
-            read(size)
+            future = self._context.run(run.send, messages)
         finally:
             _leave_task(self._loop, self._task)
-
-    def left(self, future: object) -> None:
-        """Hand over what is left of the last message.
-
-        Args:
-            future: What `take` has returned.
-        """
-        self._go_on_with(self._leave(future))
-
-    def _leave(self, future: object) -> Begun:
-        """Return what is left of the last message, and be ready for a next one."""
+        if future is DONE:
+            return None
         self._is_left.append(True)
-        begun = Begun(self._run, future)
         self.renew()
-        return begun
+        return Begun(run, future)
 
 
 @coroutine
@@ -178,21 +161,19 @@ def _run(
     fail: Callable[[BaseException], None],
     is_left: list[bool],
 ) -> _Run:
-    """Await what `on_message` makes of each message that is sent in, until one has to wait."""
+    """Await what `on_message` makes of each message that is sent in, until one has to wait.
+
+    Whoever takes over then has to take what else was sent in: it goes to no handler here.
+    """
     while not is_left:
-        try:
-            # In no variable: the last message would be kept until the next one comes.
-            yield from on_message((yield DONE))
-        except BaseException as error:
-            if is_left or _closes(error):
-                raise
-            fail(error)
-
-
-def _closes(error: BaseException) -> bool:
-    """Whether this closes the generator that caught it, and was not raised by what it calls."""
-    trace = error.__traceback__
-    return isinstance(error, GeneratorExit) and trace is not None and trace.tb_next is None
+        for message in (yield DONE):
+            try:
+                yield from on_message(message)
+            except BaseException as error:
+                if is_left:
+                    raise
+                fail(error)
+        message = None  # or it would be kept until the next one comes
 
 
 def _as_coroutine_function(callback: Callable[[Message], Any]) -> Callable[[Message], Any]:

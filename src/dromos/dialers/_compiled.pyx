@@ -18,8 +18,6 @@ cdef class Listener(WSListener):
     cdef public long long received
     cdef public bint _in_messages
     cdef public object _deliver
-    cdef public object _done
-    cdef public object _left
     cdef public object _listener
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
@@ -43,7 +41,7 @@ cdef class Listener(WSListener):
             except (Exception, CancelledError) as error:
                 self._tell(self._listener.on_deliver_failed, error)
             else:
-                if result is not self._done:
-                    self._tell(self._left, result)
+                if result is not None:
+                    self._tell(self._listener.on_result, result)
         else:
             self._on_rare_frame(frame)

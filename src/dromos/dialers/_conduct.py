@@ -85,11 +85,9 @@ class Conduct(ABC):
     _clean: Callable[[str], str]
     _deaf: bool
     _deliver: Callable[[Message], Any]
-    _done: object
     _end: tuple[int, str, bool] | None
     _in_messages: bool
     _last_ping: bytes | None
-    _left: Callable[[Any], None]
     _limits: Limits
     _linger: asyncio.TimerHandle | None
     _listener: LinkListener
@@ -106,7 +104,7 @@ class Conduct(ABC):
 
     def _begin(self, listener: LinkListener, limits: Limits, clean: Callable[[str], str]) -> None:
         self._listener = listener
-        self._deliver, self._done, self._left = listener.on_message, None, listener.on_result
+        self._deliver = listener.on_message
         self._clean = clean
         self.received = 0
         self._limits = limits
@@ -159,7 +157,7 @@ class Conduct(ABC):
 
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
-        self._deliver, self._done, self._left = take, None, self._listener.on_result
+        self._deliver = take
 
     def ping(self, payload: bytes, /) -> None:
         """Write a PING of up to 125 bytes; nothing where `send` would raise `NotConnected`.
@@ -318,13 +316,16 @@ class Conduct(ABC):
 
     def _deliver_whole(self, message: Message) -> None:
         self.received += 1
+        self._hand_over(message)
+
+    def _hand_over(self, message: Message) -> None:
         try:
             result = self._deliver(message)
         except (Exception, asyncio.CancelledError) as error:
             self._tell(self._listener.on_deliver_failed, error)
         else:
-            if result is not self._done:
-                self._tell(self._left, result)
+            if result is not None:
+                self._tell(self._listener.on_result, result)
 
     def _report_end(self) -> None:
         """Report the end, once; after `dial` has returned if that is still to come."""

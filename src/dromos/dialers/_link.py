@@ -1,17 +1,19 @@
 """One open WebSocket on picows: its `WSListener`, and the bridge's `Link`."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from picows import WSFrame, WSMsgType, WSTransport
 
 from dromos.dialers import _kernel
+from dromos.dialers._batch import Batch
 from dromos.dialers._choice import Listener
 from dromos.dialers._conduct import SLOTS, Conduct, refuse
 from dromos.dialers._engine import EngineLog, retrieve
 from dromos.dialers._frames import Violation, shortened
 from dromos.dialers._reads import LEAST, Reads
-from dromos.interfaces import Limits, LinkListener, ReadTaker, Sendable
+from dromos.interfaces import Limits, LinkListener, Sendable
 from dromos.model import Message
 
 __all__ = ["PicowsLink"]
@@ -31,7 +33,7 @@ class PicowsLink(Conduct, Listener):
     `Conduct` says what it reports as the end.
     """
 
-    __slots__ = (*SLOTS, "_frames", "_log", "_reads", "_sampled", "_transport", "write")
+    __slots__ = (*SLOTS, "_batch", "_frames", "_log", "_reads", "_sampled", "_transport", "write")
 
     write: Callable[..., Any]
 
@@ -45,6 +47,7 @@ class PicowsLink(Conduct, Listener):
         self._begin(listener, limits, clean)
         self._log = log
         self._frames = 0
+        self._batch: Batch | None = None
         self._reads: Reads | None = None
         self._sampled = (0, self._loop.time())
         log.gave_up = self.engine_failed
@@ -62,6 +65,7 @@ class PicowsLink(Conduct, Listener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Report the end, once; after `dial` has returned if that is still to come."""
+        self._flush()  # what an exception like `SystemExit` has left in the middle of a read
         self._report_end()
         self._log.gave_up = None
         self._loop.call_soon(retrieve, transport)
@@ -103,13 +107,15 @@ class PicowsLink(Conduct, Listener):
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
         super().deliver_to(take)
-        if self._reads is not None:
-            self._reads.within = None
+        if self._batch is not None:
+            self._batch.cut()
 
-    def deliver_reads_to(self, taker: ReadTaker, /) -> None:
-        """The same, with `taker.within` around what each read brings: see `interfaces.Link`."""
-        self._deliver, self._done, self._left = taker.take, taker.done, taker.left
-        self._intercept().within = taker.within
+    def deliver_reads_to(self, take: Callable[[Iterator[Message]], None], /) -> None:
+        """Call this with all that a read brings together: see `interfaces.Link`."""
+        if self._batch is None:
+            self._batch = Batch(take)
+            self._intercept().after = self._flush
+        self._batch.take, self._deliver = take, self._batch.add
 
     def pause_reading(self) -> None:
         """Stop reading from the socket, and begin with small portions again.  Idempotent."""
@@ -139,6 +145,7 @@ class PicowsLink(Conduct, Listener):
 
         It looks one frame ahead, so the frame before the bad one may be still to come.
         """
+        self._flush()
         if self._unanswered:
             # One CLOSE is all that is ever written: the answer, and not picows' complaint.
             self._answer_close()
@@ -151,6 +158,18 @@ class PicowsLink(Conduct, Listener):
 
     def _write_no_more(self) -> None:
         self._write = self.write = refuse
+
+    def _flush(self) -> None:
+        if self._batch is not None:
+            try:
+                self._batch.flush(self._hand_over)
+            except (Exception, asyncio.CancelledError) as error:
+                self._tell(self._listener.on_deliver_failed, error)
+
+    def _fail(self, code: int, reason: str) -> None:
+        self._flush()
+        if not self._deaf:  # whoever took what came before may have ended the link
+            super()._fail(code, reason)
 
     def _intercept(self) -> Reads:
         """Stand between the transport and picows' protocol, from the next read on."""
@@ -175,6 +194,7 @@ class PicowsLink(Conduct, Listener):
     def _on_rare_frame(self, frame: WSFrame) -> None:
         """Take a control frame, a fragment, or a frame that breaks a rule."""
         self._frames += 1
+        self._flush()
         if self._deaf:
             return
         try:

@@ -21,13 +21,11 @@ class PythonListener(WSListener):
     `_compiled.pyx` is the same in C, line by line: a change here is one there.
     """
 
-    __slots__ = ("_deliver", "_done", "_in_messages", "_left", "_listener", "received")
+    __slots__ = ("_deliver", "_in_messages", "_listener", "received")
 
     received: int
     _deliver: Callable[[Message], Any]
-    _done: object
     _in_messages: bool
-    _left: Callable[[Any], None]
     _listener: LinkListener
 
     if TYPE_CHECKING:  # what `Conduct` and the link have
@@ -42,7 +40,7 @@ class PythonListener(WSListener):
         """Deliver a whole message; leave everything else to `_on_rare_frame`.
 
         This runs for every message: no clock, no allocation but the message, and the end of
-        it written out here, as in `Conduct._deliver_whole`, for the sake of one call less.
+        it written out here, as in `Conduct._hand_over`, for the sake of one call less.
         """
         if frame.fin and self._in_messages and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
             kind = frame.msg_type
@@ -63,7 +61,7 @@ class PythonListener(WSListener):
             except (Exception, asyncio.CancelledError) as error:
                 self._tell(self._listener.on_deliver_failed, error)
             else:
-                if result is not self._done:
-                    self._tell(self._left, result)
+                if result is not None:
+                    self._tell(self._listener.on_result, result)
         else:
             self._on_rare_frame(frame)

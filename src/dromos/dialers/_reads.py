@@ -24,17 +24,17 @@ class Reads(asyncio.BufferedProtocol):
 
     Attributes:
         portion: Bytes that the next read may bring.
-        within: Called as `within(read, size)` in place of `read(size)`.
+        after: Called after each read.
     """
 
-    __slots__ = ("_engine", "_get_buffer", "_read", "portion", "within")
+    __slots__ = ("_engine", "_get_buffer", "_read", "after", "portion")
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._get_buffer = engine.get_buffer
         self._read: Callable[[int], None] = engine.buffer_updated
         self.portion = LEAST
-        self.within: Callable[[Callable[[int], None], int], None] | None = None
+        self.after: Callable[[], None] | None = None
 
     def get_buffer(self, sizehint: int) -> Any:
         """Return as much of the engine's buffer as a read may fill."""
@@ -44,10 +44,9 @@ class Reads(asyncio.BufferedProtocol):
         """Pass on that so much was read."""
         if nbytes == self.portion < MOST:
             self.portion *= 2
-        if self.within is None:
-            self._read(nbytes)
-        else:
-            self.within(self._read, nbytes)
+        self._read(nbytes)
+        if self.after is not None:
+            self.after()
 
     def pause_writing(self) -> None:
         """Pass on that the write buffer is over its mark."""

@@ -16,13 +16,14 @@ so a test on a virtual clock takes no time.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from threading import get_ident
 from typing import Any, Final, TypeAlias
 
+from dromos.dialers._batch import Batch
 from dromos.dialers._frames import GOING_AWAY, check_close_code, met, shortened
 from dromos.errors import ConnectionClosed, HandshakeError, NotConnected
-from dromos.interfaces import Limits, LinkListener, ReadTaker, Sendable, WireBytes
+from dromos.interfaces import Limits, LinkListener, Sendable, WireBytes
 from dromos.model import Handshake, Message, Seconds, seconds
 
 __all__ = ["HANG", "FarEnd", "FarSide", "MemoryDialer", "MemoryLink", "echo"]
@@ -438,6 +439,7 @@ class MemoryLink:
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         self._listener = listener
+        self._batch: Batch | None = None
         self.deliver_to(listener.on_message)
         self._limits = limits
         self._buffer = _Buffer(window)
@@ -472,12 +474,14 @@ class MemoryLink:
     def deliver_to(self, take: Callable[[Message], Any], /) -> None:
         """Call this with each whole message from now on, in place of the listener."""
         self._deliver: Callable[[Message], Any] = take
-        self._done: object = None
-        self._taker: ReadTaker | None = None
+        if self._batch is not None:
+            self._batch.cut()
 
-    def deliver_reads_to(self, taker: ReadTaker, /) -> None:
-        """The same, with `taker.within` around what arrives together: see `interfaces.Link`."""
-        self._deliver, self._done, self._taker = taker.take, taker.done, taker
+    def deliver_reads_to(self, take: Callable[[Iterator[Message]], None], /) -> None:
+        """Call this with all that arrives together: see `interfaces.Link`."""
+        if self._batch is None:
+            self._batch = Batch(take)
+        self._batch.take, self._deliver = take, self._batch.add
 
     def idle_for(self) -> float:
         """Seconds since any data arrived, by the loop's clock."""
@@ -562,14 +566,21 @@ class MemoryLink:
             self._listener.on_pause_writing()
 
     def _read(self) -> None:
-        size = sum(size for _, _, size in self._inbox)
-        if self._taker is None or not self._inbox or not self.is_reading:
-            self._take_inbox(size)
-        else:
-            self._taker.within(self._take_inbox, size)
+        self._take_inbox()
+        self._flush()
 
-    def _take_inbox(self, _: int) -> None:
+    def _flush(self) -> None:
+        if self._batch is not None:
+            try:
+                self._batch.flush(self._hand_over)
+            except (Exception, asyncio.CancelledError) as error:
+                self._listener.on_deliver_failed(error)
+
+    def _take_inbox(self) -> None:
         while self._inbox and self.is_reading and not self._over:
+            if self._batch and self._inbox[0][0] != "message":
+                self._flush()
+                continue  # whoever took that may have paused or ended us
             what, value, size = self._inbox.popleft()
             self.far.taken(size)
             if what == "end":
@@ -595,14 +606,16 @@ class MemoryLink:
             self._fail(1009, f"message in over {self._limits.fragments} fragments")
         else:
             self.received += 1
-            try:
-                result = self._deliver(message)
-            except (Exception, asyncio.CancelledError) as error:
-                self._listener.on_deliver_failed(error)
-            else:
-                if result is not self._done:
-                    left = self._listener.on_result if self._taker is None else self._taker.left
-                    left(result)
+            self._hand_over(message)
+
+    def _hand_over(self, message: Message) -> None:
+        try:
+            result = self._deliver(message)
+        except (Exception, asyncio.CancelledError) as error:
+            self._listener.on_deliver_failed(error)
+        else:
+            if result is not None:
+                self._listener.on_result(result)
 
     def _on_close(self, code: int, reason: str) -> None:
         if self._sent_close is not None:
@@ -625,6 +638,9 @@ class MemoryLink:
         self._disconnect()
 
     def _fail(self, code: int, reason: str) -> None:
+        self._flush()
+        if self._deaf:  # whoever took what came before may have ended us
+            return
         self._end = code, reason, False
         self._put("close", (code, reason), 2 + len(reason))
         self._disconnect()
