@@ -318,8 +318,9 @@ class Sender:
         quick, kind = self._quick, type(message)
         opcode = TEXT if kind is str else BINARY if kind is bytes else 0
         if opcode and len(message) <= quick.easy:
+            write = quick.link.write  # by itself: called as a method it would be looked up slowly
             try:
-                quick.link.write(opcode, message)
+                write(opcode, message)
             except RuntimeError:
                 self._outlet.check_thread()
                 raise
