@@ -24,7 +24,7 @@ class Server:
 
     def url(self, path: str, *, tls: bool) -> str:
         """Return the address of a path."""
-        return f"wss://localhost:{self.tls}{path}" if tls else f"ws://127.0.0.1:{self.plain}{path}"
+        return f"wss://localhost:{self.tls}{path}" if tls else f"ws://localhost:{self.plain}{path}"
 
 
 @contextmanager
