@@ -1,10 +1,13 @@
 """What one read has brought, on its way to whoever takes it together."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from dromos.model import Message
 
 __all__ = ["Batch"]
+
+_NOTHING: Final[Iterator[Message]] = iter(())
 
 
 class Batch:
@@ -19,8 +22,8 @@ class Batch:
 
     def __init__(self, take: Callable[[Iterator[Message]], None]) -> None:
         self._messages: list[Message] = []
-        self._coming: Iterator[Message] = iter(())
-        self._rest: list[Message] = []
+        self._coming: Iterator[Message] = _NOTHING
+        self._rest: tuple[Message, ...] = ()
         self.add = self._messages.append
         self.take = take
 
@@ -41,10 +44,10 @@ class Batch:
         try:
             self.take(coming)
         finally:
-            rest, self._rest = [*self._rest, *coming], []
+            rest, self._rest, self._coming = (*self._rest, *coming), (), _NOTHING
             for message in rest:
                 otherwise(message)
 
     def cut(self) -> None:
         """Let `take` have nothing more of what is being handed over."""
-        self._rest.extend(self._coming)
+        self._rest = (*self._rest, *self._coming)
