@@ -373,8 +373,10 @@ class Lane:
 
     def _go_on_with(self, begun: Begun) -> None:
         """Await what is left of a message, before the next one."""
-        if self._direct is not None:
-            self.take_result(self._direct, begun)
+        # Not `_direct`: a callback that had its link deliver more has seen to it that that is held.
+        record = self._streaming()
+        assert record is not None
+        self.take_result(record, begun)
 
     def _hold(self) -> None:
         """Let nothing more go straight to the handler, until the task has nothing else to do."""
