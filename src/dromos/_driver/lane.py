@@ -344,6 +344,8 @@ class Lane:
             record.deliver_directly(self._callbacks.on_untapped)
         elif not (at_rest and record.deliver_reads(self._stepping().take)):
             record.deliver_directly(self._stepping().begin)
+            if not at_rest:
+                self._wake()  # and when it rests again, reads are taken together
 
     def _stepping(self) -> Stepper:
         """What runs an `async def on_message` up to where it waits: most don't.
