@@ -7,6 +7,7 @@ import pytest
 from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame
 from tests.dialers.test_picows_link import linked
 
+from dromos.dialers._batch import Batch
 from dromos.dialers._reads import LEAST, MOST, Reads
 from dromos.model import Message
 
@@ -114,3 +115,20 @@ async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) 
     assert ["a", "b", "c"] == [message for batch in taken for message in batch]
     assert [] == recorder.messages
     assert [CLOSE] == answers
+
+
+def test_what_goes_elsewhere_goes_there_whatever_one_of_them_raises() -> None:
+    there: list[Message] = []
+
+    def otherwise(message: Message) -> None:
+        there.append(message)
+        if message == "exit":
+            raise SystemExit
+
+    batch = Batch(lambda _: batch.cut())
+    for message in ("a", "exit", "b"):
+        batch.add(message)
+    with pytest.raises(SystemExit):
+        batch.flush(otherwise)
+
+    assert ["a", "exit", "b"] == there

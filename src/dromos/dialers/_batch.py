@@ -42,8 +42,15 @@ class Batch:
             self.take(coming)
         finally:
             rest, self._rest = [*self._rest, *coming], []
+            self._pass_on(iter(rest), otherwise)
+
+    def _pass_on(self, rest: Iterator[Message], otherwise: Callable[[Message], None]) -> None:
+        try:
             for message in rest:
                 otherwise(message)
+        except BaseException:  # as `SystemExit`, which takes no other message's turn
+            self._pass_on(rest, otherwise)
+            raise
 
     def cut(self) -> None:
         """Let `take` have nothing more of what is being handed over."""
