@@ -96,13 +96,13 @@ async def test_a_pause_makes_the_portion_small_again() -> None:
     ],
 )
 async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) -> None:
-    answers: list[int] = []
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve(peer: Peer) -> None:
         await peer.read_frame()
         peer.write(b"".join(frame(TEXT, one) for one in (b"a", b"b", b"c")) + end)
         opcode, _, _ = await peer.read_frame()
-        answers.append(opcode)
+        answer.set_result(opcode)
         await peer.ended()
 
     taken: list[list[Message]] = []
@@ -111,10 +111,10 @@ async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) 
         link.deliver_reads_to(lambda messages: taken.append([*messages]))  # type: ignore[attr-defined]
         link.send("begin")
         await asyncio.wait_for(recorder.closed(), 20)
+        assert CLOSE == await asyncio.wait_for(answer, 20)
 
     assert ["a", "b", "c"] == [message for batch in taken for message in batch]
     assert [] == recorder.messages
-    assert [CLOSE] == answers
 
 
 def test_what_goes_elsewhere_goes_there_whatever_one_of_them_raises() -> None:
