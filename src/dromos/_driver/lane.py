@@ -370,7 +370,6 @@ class Lane:
             self._owner.handler_failed("on_message", heard_from(error, "on_message"))
         else:
             self._hold()
-            self._stepping().renew()
             raise error
 
     def _go_on_with(self, begun: Begun) -> None:
