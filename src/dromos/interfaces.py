@@ -209,9 +209,11 @@ class Link(Protocol):
     `deliver_reads_to(take, /)` is `deliver_to` for a link that knows where a read from its
     socket ends.  At that end, and before the link does or tells anything else that came in the
     read, it calls `take` with an iterator of the whole messages that have come.  So what many
-    small ones have in common is done once for all of them.  What `take` leaves in the iterator,
-    and what is still in it when `deliver_to` is called, goes where `deliver_to` says; what it
-    raises goes to `LinkListener.on_deliver_failed`.
+    small ones have in common is done once for all of them.  `deliver_to` may be called before
+    `take` returns: then it empties the iterator, and once `take` has returned or raised, what
+    was left goes where `deliver_to` says.  What `take` raises goes to
+    `LinkListener.on_deliver_failed`.  Call `take` from a callback of the loop rather than from
+    a task: while a task runs, it calls `deliver_to` and leaves everything.
 
     `write(opcode, message, /)` is `send` for a str, with opcode 1, and for bytes, with opcode 2
     (RFC 6455, 11.8); it raises `RuntimeError` from another thread than the event loop's.  It is

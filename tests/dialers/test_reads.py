@@ -7,6 +7,7 @@ import pytest
 from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame
 from tests.dialers.test_picows_link import linked
 
+from dromos.dialers._batch import Batch
 from dromos.dialers._reads import LEAST, MOST, Reads
 from dromos.model import Message
 
@@ -95,13 +96,13 @@ async def test_a_pause_makes_the_portion_small_again() -> None:
     ],
 )
 async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) -> None:
-    answers: list[int] = []
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve(peer: Peer) -> None:
         await peer.read_frame()
         peer.write(b"".join(frame(TEXT, one) for one in (b"a", b"b", b"c")) + end)
         opcode, _, _ = await peer.read_frame()
-        answers.append(opcode)
+        answer.set_result(opcode)
         await peer.ended()
 
     taken: list[list[Message]] = []
@@ -110,7 +111,24 @@ async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) 
         link.deliver_reads_to(lambda messages: taken.append([*messages]))  # type: ignore[attr-defined]
         link.send("begin")
         await asyncio.wait_for(recorder.closed(), 20)
+        assert CLOSE == await asyncio.wait_for(answer, 20)
 
     assert ["a", "b", "c"] == [message for batch in taken for message in batch]
     assert [] == recorder.messages
-    assert [CLOSE] == answers
+
+
+def test_what_goes_elsewhere_goes_there_whatever_one_of_them_raises() -> None:
+    there: list[Message] = []
+
+    def otherwise(message: Message) -> None:
+        there.append(message)
+        if message == "exit":
+            raise SystemExit
+
+    batch = Batch(lambda _: batch.cut())
+    for message in ("a", "exit", "b"):
+        batch.add(message)
+    with pytest.raises(SystemExit):
+        batch.flush(otherwise)
+
+    assert ["a", "exit", "b"] == there

@@ -77,6 +77,19 @@ async def test_each_message_is_delivered_once_and_in_order(
 
 
 @pytest.mark.looptime
+async def test_once_nothing_is_compared_what_is_read_together_is_taken_together() -> None:
+    it = Stage(tokens=Tokens(lifetime=100), far_side=FanOut(), dedupe=int)
+    it.start()
+    await until(lambda: it.of(HandedOver))
+    await asyncio.sleep(AFTERWARDS + 1)
+
+    batch = it.link._batch
+    assert batch is not None
+    assert batch.add == it.link._deliver
+    await it.cancel()
+
+
+@pytest.mark.looptime
 async def test_without_it_both_are_delivered() -> None:
     it = Stage(
         tokens=Tokens(lifetime=10), handler=SlowToTakeOver(), far_side=FanOut(), latency=0.05

@@ -171,7 +171,7 @@ async def test_a_callback_that_makes_no_coroutine_may_return_a_future() -> None:
         await left
 
 
-async def test_what_ends_more_than_a_callback_passes_and_a_renewed_one_goes_on() -> None:
+async def test_what_ends_more_than_a_callback_passes_and_the_next_one_begins() -> None:
     async def leave(message: Message) -> None:
         if message == "exit":
             raise SystemExit
@@ -179,7 +179,6 @@ async def test_what_ends_more_than_a_callback_passes_and_a_renewed_one_goes_on()
     async with stepper(leave, let_through) as it:
         with pytest.raises(RuntimeError, match="SystemExit"):
             await in_a_callback(lambda: it.begin("exit"))
-        it.renew()
         assert await in_a_callback(lambda: it.begin("one")) is None
 
 

@@ -132,6 +132,21 @@ async def test_what_was_read_with_one_that_waits_is_begun_after_its_end(seconds:
     assert [f"{what} {m}" for m in "abcd" for what in ("begin", "end")] == agent.said[:8]
 
 
+async def test_one_that_has_its_link_deliver_more_and_then_waits_comes_to_its_end() -> None:
+    async def ask(message: str) -> None:
+        if message == "a":
+            arrive(it, "b")  # as a link does whose far side answers within `send`
+            await asyncio.sleep(0)
+
+    agent = Agent(ask)
+    it = await warm(agent)
+    asyncio.get_running_loop().call_soon(arrive, it, "a")
+    await until(lambda: "end b" in agent.said)
+    await it.cancel()
+
+    assert [f"{what} {m}" for m in "ab" for what in ("begin", "end")] == agent.said[:4]
+
+
 async def test_what_one_raises_before_it_waits_is_told_and_the_rest_of_the_read_goes_on() -> None:
     async def fail(message: str) -> None:
         if message == "bad":

@@ -344,6 +344,8 @@ class Lane:
             record.deliver_directly(self._callbacks.on_untapped)
         elif not (at_rest and record.deliver_reads(self._stepping().take)):
             record.deliver_directly(self._stepping().begin)
+            if not at_rest:
+                self._wake()  # and when it rests again, reads are taken together
 
     def _stepping(self) -> Stepper:
         """What runs an `async def on_message` up to where it waits: most don't.
@@ -368,13 +370,14 @@ class Lane:
             self._owner.handler_failed("on_message", heard_from(error, "on_message"))
         else:
             self._hold()
-            self._stepping().renew()
             raise error
 
     def _go_on_with(self, begun: Begun) -> None:
         """Await what is left of a message, before the next one."""
-        if self._direct is not None:
-            self.take_result(self._direct, begun)
+        # Not `_direct`: a callback that had its link deliver more has seen to it that that is held.
+        record = self._streaming()
+        assert record is not None
+        self.take_result(record, begun)
 
     def _hold(self) -> None:
         """Let nothing more go straight to the handler, until the task has nothing else to do."""

@@ -99,7 +99,7 @@ class Stepper:
             task: On whose behalf; it goes on with what is left.
             context: The task's.
             on_message: The callback, which may also be a `def` that returns an awaitable.
-            fail: Called with what it raises before it waits.
+            fail: Called with what it raises before it waits; what it raises itself is passed on.
             hold: Called while another task is at work: nothing may be taken.
             go_on_with: Called with what is left of a message that has to wait.
         """
@@ -110,10 +110,9 @@ class Stepper:
         self._fail = fail
         self._hold = hold
         self._go_on_with = go_on_with
-        self.renew()
+        self._renew()
 
-    def renew(self) -> None:
-        """Begin anew, as after something that ends more than a callback: `SystemExit`."""
+    def _renew(self) -> None:
         self._is_left = list[bool]()
         made: Any = _run(self._on_message, self._fail, self._is_left)
         self._run: _Run = made  # a generator still, which is only marked as one that may await
@@ -146,12 +145,15 @@ class Stepper:
         run = self._run
         try:
             future = self._context.run(run.send, messages)
+        except BaseException:  # it ends more than a callback, as `SystemExit` does: ours as well
+            self._renew()
+            raise
         finally:
             _leave_task(self._loop, self._task)
         if future is DONE:
             return None
         self._is_left.append(True)
-        self.renew()
+        self._renew()
         return Begun(run, future)
 
 

@@ -34,6 +34,9 @@ class Batch:
     def flush(self, otherwise: Callable[[Message], None]) -> None:
         """Hand over what has come since the last time.
 
+        None of our links takes a frame while it hands messages over, so this is not called
+        by way of `take`.
+
         Args:
             otherwise: Called with each message that `take` leaves, or that `cut` has cut off.
         """
@@ -44,9 +47,16 @@ class Batch:
         try:
             self.take(coming)
         finally:
-            rest, self._rest, self._coming = (*self._rest, *coming), (), _NOTHING
+            rest, self._rest, self._coming = iter((*self._rest, *coming)), (), _NOTHING
+            self._pass_on(rest, otherwise)
+
+    def _pass_on(self, rest: Iterator[Message], otherwise: Callable[[Message], None]) -> None:
+        try:
             for message in rest:
                 otherwise(message)
+        except BaseException:  # as `SystemExit`, which takes no other message's turn
+            self._pass_on(rest, otherwise)
+            raise
 
     def cut(self) -> None:
         """Let `take` have nothing more of what is being handed over."""

@@ -12,7 +12,7 @@ MOST: Final = 512 * 1024
 
 
 class Reads(asyncio.BufferedProtocol):
-    """Bounds what one read may bring, and lets somebody stand around it.
+    """Bounds what one read may bring, and tells somebody when it is over.
 
     picows doubles its read buffer whenever a read has filled nine tenths of it.  Whoever
     pauses finds the kernel's buffer full each time, so each read would bring twice as
