@@ -1,6 +1,7 @@
 """A read brings more and more while nobody pauses, and never too much."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame
 from tests.dialers.test_picows_link import linked
 
 from dromos.dialers._batch import Batch
-from dromos.dialers._reads import LEAST, MOST, Reads
+from dromos.dialers._reads import LEAST, MOST, MOST_TOGETHER, Reads
 from dromos.model import Message
 
 
@@ -33,12 +34,19 @@ def fill(reads: Reads) -> int:
     return room
 
 
-def test_each_read_that_fills_its_portion_doubles_it_up_to_the_most() -> None:
+@pytest.mark.parametrize(
+    ("after", "most"), [(None, MOST), (lambda: None, MOST_TOGETHER)], ids=["each", "together"]
+)
+def test_each_read_that_fills_its_portion_doubles_it_up_to_the_most(
+    after: Callable[[], None] | None, most: int
+) -> None:
     reads = Reads(Engine(4 * MOST))
+    reads.after = after
 
-    portions = [fill(reads) for _ in range(6)]
+    portions = [fill(reads) for _ in range(7)]
 
-    assert [LEAST, 2 * LEAST, 4 * LEAST, MOST, MOST, MOST] == portions
+    assert [min(LEAST << n, most) for n in range(7)] == portions
+    assert most == portions[-1]
 
 
 def test_a_read_that_does_not_fill_its_portion_leaves_it() -> None:

@@ -333,7 +333,8 @@ class Lane:
         """Have the link that delivers straight to the handler do so as it now should.
 
         Args:
-            at_rest: Whether it surely is not in the middle of a read.
+            at_rest: Whether it surely is not in the middle of a read, of whose end a link that
+                begins to collect there might not hear.
         """
         record = self._direct
         if record is None:

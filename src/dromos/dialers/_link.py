@@ -114,7 +114,8 @@ class PicowsLink(Conduct, Listener):
         """Call this with all that a read brings together: see `interfaces.Link`."""
         if self._batch is None:
             self._batch = Batch(take)
-            self._intercept().after = self._flush
+            reads = self._intercept()
+            reads.after, reads.portion = self._flush, LEAST
         self._batch.take, self._deliver = take, self._batch.add
 
     def pause_reading(self) -> None:

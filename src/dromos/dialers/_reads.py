@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["LEAST", "MOST", "Reads"]
+__all__ = ["LEAST", "MOST", "MOST_TOGETHER", "Reads"]
 
 LEAST: Final = 64 * 1024
-MOST: Final = 512 * 1024
-"""Bytes that one read may bring: at least while whoever takes them has to pause us, and at most."""
+"""Bytes that one read may bring while whoever takes them has to pause us."""
+
+MOST: Final = 1024 * 1024
+"""Bytes that one read may bring at most."""
+
+MOST_TOGETHER: Final = 512 * 1024
+"""The same where all that it brings is taken together."""
 
 
 class Reads(asyncio.BufferedProtocol):
@@ -18,13 +23,14 @@ class Reads(asyncio.BufferedProtocol):
     pauses finds the kernel's buffer full each time, so each read would bring twice as
     much as the one before, up to megabytes: all of it messages that have to be held.
     So a portion begins small, each read that fills it doubles it, and a pause makes it small
-    again.  Small ones only would cost an eighth more for each small message, for the kernel
-    tells the far side of each; and messages that came together in megabytes would cost twice
-    as much, since each read would take its memory from the kernel anew.
+    again.  If all were small each small message would cost an eighth more, since after each
+    read the kernel tells the far side how much room there is.  And messages that are taken
+    together in megabytes would cost twice as much: each read would take its memory from the
+    kernel anew.
 
     Attributes:
         portion: Bytes that the next read may bring.
-        after: Called after each read.
+        after: Called after each read; None where each message is taken at once.
     """
 
     __slots__ = ("_engine", "_get_buffer", "_read", "after", "portion")
@@ -42,7 +48,8 @@ class Reads(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on that so much was read."""
-        if nbytes == self.portion < MOST:
+        most = MOST if self.after is None else MOST_TOGETHER
+        if nbytes == self.portion < most:
             self.portion *= 2
         self._read(nbytes)
         if self.after is not None:
