@@ -1,7 +1,8 @@
 """A read brings more and more while nobody pauses, and never too much."""
 
 import asyncio
-from collections.abc import Callable
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,22 +10,28 @@ from tests.dialers.loopback import CLOSE, TEXT, Peer, close_frame, frame
 from tests.dialers.test_picows_link import linked
 
 from dromos.dialers._batch import Batch
-from dromos.dialers._reads import LEAST, MOST, MOST_TOGETHER, Reads
+from dromos.dialers._reads import LEAST, MOST, SMALL, Reads
 from dromos.model import Message
 
 
 class Engine:
-    """Lends a buffer of so many bytes, and remembers how it was filled."""
+    """Lends a buffer of so many bytes, and finds messages of one size in it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, each: int = 100) -> None:
         self.room = memoryview(bytearray(size))
         self.filled: list[int] = []
+        self.received = 0
+        self._each = each
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.room
 
     def buffer_updated(self, nbytes: int) -> None:
         self.filled.append(nbytes)
+        self.received += nbytes // self._each
+
+    def reads(self) -> Reads:
+        return Reads(self, lambda: self.received)
 
 
 def fill(reads: Reads) -> int:
@@ -34,23 +41,31 @@ def fill(reads: Reads) -> int:
     return room
 
 
-@pytest.mark.parametrize(
-    ("after", "most"), [(None, MOST), (lambda: None, MOST_TOGETHER)], ids=["each", "together"]
-)
-def test_each_read_that_fills_its_portion_doubles_it_up_to_the_most(
-    after: Callable[[], None] | None, most: int
-) -> None:
-    reads = Reads(Engine(4 * MOST))
-    reads.after = after
+@pytest.mark.parametrize("each", [1, 100, SMALL - 10])
+def test_each_read_that_fills_its_portion_with_small_messages_doubles_it(each: int) -> None:
+    reads = Engine(4 * MOST, each=each).reads()
 
     portions = [fill(reads) for _ in range(7)]
 
-    assert [min(LEAST << n, most) for n in range(7)] == portions
-    assert most == portions[-1]
+    assert [min(LEAST << n, MOST) for n in range(7)] == portions
+    assert MOST == portions[-1]
+
+
+@pytest.mark.parametrize("each", [SMALL + 1, 16_384, 10 * MOST])
+def test_messages_that_are_not_small_come_in_small_portions(each: int) -> None:
+    engine = Engine(4 * MOST)
+    reads = engine.reads()
+    before = [fill(reads) for _ in range(3)]
+
+    engine._each = each
+    fill(reads)
+
+    assert [LEAST, 2 * LEAST, 4 * LEAST] == before
+    assert [LEAST] * 3 == [fill(reads) for _ in range(3)]
 
 
 def test_a_read_that_does_not_fill_its_portion_leaves_it() -> None:
-    reads = Reads(Engine(4 * MOST))
+    reads = Engine(4 * MOST).reads()
 
     reads.buffer_updated(LEAST - 1)
 
@@ -59,7 +74,7 @@ def test_a_read_that_does_not_fill_its_portion_leaves_it() -> None:
 
 def test_an_engine_may_lend_less() -> None:
     engine = Engine(100)
-    reads = Reads(engine)
+    reads = engine.reads()
 
     assert [100, 100] == [fill(reads) for _ in range(2)]
     assert LEAST == reads.portion
@@ -68,7 +83,7 @@ def test_an_engine_may_lend_less() -> None:
 
 def test_whoever_comes_after_each_read_comes_after_the_engine() -> None:
     engine = Engine(100)
-    reads, seen = Reads(engine), list[list[int]]()
+    reads, seen = engine.reads(), list[list[int]]()
     reads.after = lambda: seen.append([*engine.filled])
 
     reads.buffer_updated(1)
@@ -140,3 +155,23 @@ def test_what_goes_elsewhere_goes_there_whatever_one_of_them_raises() -> None:
         batch.flush(otherwise)
 
     assert ["a", "exit", "b"] == there
+
+
+async def test_a_link_that_has_ended_is_kept_by_nothing() -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.ended()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with linked(serve) as (link, recorder):
+            link.deliver_reads_to(lambda messages: None)  # type: ignore[attr-defined]
+            link.pause_reading()
+            link.abort()
+            await recorder.closed()
+            ended = weakref.ref(link)
+            del link
+            await asyncio.sleep(0)
+        assert ended() is None
+    finally:
+        gc.enable()

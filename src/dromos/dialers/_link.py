@@ -67,6 +67,7 @@ class PicowsLink(Conduct, Listener):
         """Report the end, once; after `dial` has returned if that is still to come."""
         self._flush()  # what an exception like `SystemExit` has left in the middle of a read
         self._report_end()
+        self._reads = None  # which knows us: we need not wait for the garbage collector
         self._log.gave_up = None
         self._loop.call_soon(retrieve, transport)
 
@@ -114,8 +115,7 @@ class PicowsLink(Conduct, Listener):
         """Call this with all that a read brings together: see `interfaces.Link`."""
         if self._batch is None:
             self._batch = Batch(take)
-            reads = self._intercept()
-            reads.after, reads.portion = self._flush, LEAST
+            self._intercept().after = self._flush
         self._batch.take, self._deliver = take, self._batch.add
 
     def pause_reading(self) -> None:
@@ -175,7 +175,7 @@ class PicowsLink(Conduct, Listener):
     def _intercept(self) -> Reads:
         """Stand between the transport and picows' protocol, from the next read on."""
         if self._reads is None:
-            self._reads = Reads(self._wire.get_protocol())
+            self._reads = Reads(self._wire.get_protocol(), lambda: self.received)
             self._wire.set_protocol(self._reads)
         return self._reads
 

@@ -4,16 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["LEAST", "MOST", "MOST_TOGETHER", "Reads"]
+__all__ = ["LEAST", "MOST", "SMALL", "Reads"]
 
 LEAST: Final = 64 * 1024
-"""Bytes that one read may bring while whoever takes them has to pause us."""
-
 MOST: Final = 1024 * 1024
-"""Bytes that one read may bring at most."""
+"""Bytes that one read may bring: at first, and at most."""
 
-MOST_TOGETHER: Final = 512 * 1024
-"""The same where all that it brings is taken together."""
+SMALL: Final = 400
+"""Bytes of a message up to which Python's own allocator has its object: it serves 512."""
 
 
 class Reads(asyncio.BufferedProtocol):
@@ -23,20 +21,28 @@ class Reads(asyncio.BufferedProtocol):
     pauses finds the kernel's buffer full each time, so each read would bring twice as
     much as the one before, up to megabytes: all of it messages that have to be held.
     So a portion begins small, each read that fills it doubles it, and a pause makes it small
-    again.  If all were small each small message would cost an eighth more, since after each
-    read the kernel tells the far side how much room there is.  And messages that are taken
-    together in megabytes would cost twice as much: each read would take its memory from the
-    kernel anew.
+    again, or a read of messages that are not small.  If all portions were small each small
+    message would cost an eighth more: after each read the kernel tells the far side how much
+    room there is.  If all were big each big message might cost three times as much, where those
+    of one read are kept together: the C library takes their memory from the kernel anew for
+    each read, and gives it back.
 
     Attributes:
         portion: Bytes that the next read may bring.
-        after: Called after each read; None where each message is taken at once.
+        after: Called after each read.
     """
 
-    __slots__ = ("_engine", "_get_buffer", "_read", "after", "portion")
+    __slots__ = ("_engine", "_get_buffer", "_read", "_received", "after", "portion")
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, received: Callable[[], int]) -> None:
+        """Stand before an engine.
+
+        Args:
+            engine: Its protocol.
+            received: How many messages it has read so far.
+        """
         self._engine = engine
+        self._received = received
         self._get_buffer = engine.get_buffer
         self._read: Callable[[int], None] = engine.buffer_updated
         self.portion = LEAST
@@ -48,10 +54,12 @@ class Reads(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on that so much was read."""
-        most = MOST if self.after is None else MOST_TOGETHER
-        if nbytes == self.portion < most:
+        if nbytes == self.portion < MOST:
             self.portion *= 2
+        before = self._received()
         self._read(nbytes)
+        if nbytes > SMALL * (self._received() - before):
+            self.portion = LEAST
         if self.after is not None:
             self.after()
 
