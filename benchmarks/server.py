@@ -24,7 +24,8 @@ class Server:
 
     def url(self, path: str, *, tls: bool) -> str:
         """Return the address of a path."""
-        return f"wss://localhost:{self.tls}{path}" if tls else f"ws://localhost:{self.plain}{path}"
+        scheme, port = ("wss", self.tls) if tls else ("ws", self.plain)
+        return f"{scheme}://localhost:{port}{path}"
 
 
 @contextmanager

@@ -22,10 +22,9 @@ class Reads(asyncio.BufferedProtocol):
     much as the one before, up to megabytes: all of it messages that have to be held.
     So a portion begins small, each read that fills it doubles it, and a pause makes it small
     again, or a read of messages that are not small.  If all portions were small each small
-    message would cost an eighth more: after each read the kernel tells the far side how much
-    room there is.  If all were big each big message might cost three times as much, where those
-    of one read are kept together: the C library takes their memory from the kernel anew for
-    each read, and gives it back.
+    message would cost an eighth more, for ten times as many reads.  If all were big each big
+    message might cost three times as much, where those of one read are kept together: their
+    memory is new to the process each time, with one or two page faults for 16 KiB.
 
     Attributes:
         portion: Bytes that the next read may bring.
