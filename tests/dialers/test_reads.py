@@ -107,18 +107,25 @@ async def test_a_pause_makes_the_portion_small_again() -> None:
         link.abort()
 
 
+TOGETHER = [["a", "b", "c"]]
+AHEAD = [["a", "b"], ["c"]]
+"""picows' parser looks one frame ahead: what it finds there is told of before the last message."""
+
+
 @pytest.mark.parametrize(
-    "end",
+    ("end", "batches"),
     [
-        pytest.param(frame(TEXT, b"\xff"), id="not UTF-8"),
-        pytest.param(frame(3), id="unknown opcode"),
-        pytest.param(frame(TEXT, b"x", rsv=4), id="reserved bit"),
-        pytest.param(b"\x82\x7f" + (2**30).to_bytes(8, "big"), id="too big"),
-        pytest.param(close_frame(1000), id="close"),
-        pytest.param(close_frame(1001), id="going away"),
+        pytest.param(frame(TEXT, b"\xff"), TOGETHER, id="not UTF-8"),
+        pytest.param(frame(3), AHEAD, id="unknown opcode"),
+        pytest.param(frame(TEXT, b"x", rsv=4), TOGETHER, id="reserved bit"),
+        pytest.param(b"\x82\x7f" + (2**30).to_bytes(8, "big"), AHEAD, id="too big"),
+        pytest.param(close_frame(1000), TOGETHER, id="close"),
+        pytest.param(close_frame(1001), TOGETHER, id="going away"),
     ],
 )
-async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) -> None:
+async def test_what_a_read_brought_before_its_end_is_taken_together(
+    end: bytes, batches: list[list[Message]]
+) -> None:
     answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve(peer: Peer) -> None:
@@ -136,7 +143,7 @@ async def test_what_a_read_brought_before_its_end_is_taken_together(end: bytes) 
         await asyncio.wait_for(recorder.closed(), 20)
         assert CLOSE == await asyncio.wait_for(answer, 20)
 
-    assert ["a", "b", "c"] == [message for batch in taken for message in batch]
+    assert batches == taken  # one write on loopback is one read
     assert [] == recorder.messages
 
 
